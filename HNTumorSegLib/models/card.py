@@ -1,0 +1,74 @@
+"""The model card: what a model is, may be used for, and was measured to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from HNTumorSegLib.errors import ModelError
+from HNTumorSegLib.recipes.recipe import Recipe
+
+CARD_FILE = "card.json"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One member of an ensemble: a safetensors file beside the card and its SHA-256 (64 hex digits)."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model folder's ``card.json``.
+
+    ``performance`` maps a data set's name to measured figures (names carry units); ``intended_use`` and
+    ``limitations`` are sentences shown to the user before the model is used.
+    """
+
+    name: str
+    version: str
+    recipe: Recipe
+    weights: tuple[WeightFile, ...]
+    intended_use: str
+    limitations: str
+    training_data: str
+    licence: str
+    classes: tuple[str, ...] = ("background", "primary tumour", "lymph-node metastasis")
+    performance: dict[str, dict[str, float]] = field(default_factory=dict)
+    changelog: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> Path:
+        """Write ``card.json`` into ``folder``."""
+        path = Path(folder) / CARD_FILE
+        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelCard:
+        """Read ``card.json`` of a model folder; raises :class:`ModelError` when it is missing or malformed."""
+        path = Path(folder) / CARD_FILE
+        if not path.is_file():
+            raise ModelError(
+                f"'{folder}' is not a model folder: it has no {CARD_FILE}. Give the folder that holds the card and "
+                "the weights, or a name from 'hntumorseg models list'."
+            )
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_dict(data)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"The model card '{path}' cannot be read: {error}. Copy the model again.") from error
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelCard:
+        """Back from the JSON of :meth:`save`."""
+        fields = dict(data)
+        fields["recipe"] = Recipe.from_dict(fields["recipe"])
+        fields["weights"] = tuple(WeightFile(w["file"], w["sha256"]) for w in fields["weights"])
+        for key in ("classes", "changelog"):
+            if key in fields:
+                fields[key] = tuple(fields[key])
+        return cls(**fields)
