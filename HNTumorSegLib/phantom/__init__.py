@@ -1,1 +1,5 @@
-"""phantom"""
+"""Synthetic head-and-neck PET/CT patients with known lesions: for training, tests and the demo."""
+
+from HNTumorSegLib.phantom.patient import HEAD_NECK, WHOLE_BODY, PhantomPatient, make_patient
+
+__all__ = ["HEAD_NECK", "WHOLE_BODY", "PhantomPatient", "make_patient"]
