@@ -7,6 +7,7 @@ leaves widths, depth and normalisation to its supplement; those are options here
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -110,8 +111,7 @@ class AttentionUNet(nn.Module):
         )
         self.attention = SelfAttention(channels[-1], heads) if heads else nn.Identity()
         self.upsample = nn.ModuleList(
-            nn.ConvTranspose3d(deep, shallow, 2, 2, bias=False)
-            for shallow, deep in zip(channels[:-1], channels[1:], strict=True)
+            nn.ConvTranspose3d(deep, shallow, 2, 2, bias=False) for shallow, deep in pairwise(channels)
         )
         self.decoder = nn.ModuleList(ResidualBlock(2 * width, width, 1, norm) for width in channels[:-1])
         self.head = nn.Conv3d(channels[0], out_channels, 1)

@@ -121,8 +121,13 @@ class AnatomyDraw:
             for side in (-1, 1)
         ]
         backs = [
-            Structure("paraspinal muscle", Tube([(side * 20, 52, 15), (side * 24, 58, -160)], 15), MUSCLE_HU,
-                      self.log_suv(0.9, 0.2), 0.15)
+            Structure(
+                "paraspinal muscle",
+                Tube([(side * 20, 52, 15), (side * 24, 58, -160)], 15),
+                MUSCLE_HU,
+                self.log_suv(0.9, 0.2),
+                0.15,
+            )
             for side in (-1, 1)
         ]
         return planes + backs
@@ -163,8 +168,9 @@ class AnatomyDraw:
             sinus = Ellipsoid(mirrored((27, -52, 28), side), (12, 15, 15), 1.5, Lattice(r, 15))
             out.append(Structure("sinus wall", Shell(Ellipsoid(sinus.center, (15, 18, 18)), 3), 300.0, 0.7))
             filled = r.random() < 0.15
-            out.append(Structure("maxillary sinus", sinus, 20.0 if filled else AIR_HU,
-                                 self.log_suv(1.2) if filled else 0.05))
+            out.append(
+                Structure("maxillary sinus", sinus, 20.0 if filled else AIR_HU, self.log_suv(1.2) if filled else 0.05)
+            )
         out.append(Structure("nasal mucosa", Ellipsoid((0, -55, 30), (14, 32, 20)), 40.0, self.log_suv(1.6)))
         out.append(Structure("nasal air", Ellipsoid((4, -58, 27), (4, 28, 13)), AIR_HU, 0.1))
         out.append(Structure("nasal air", Ellipsoid((-4, -58, 27), (4, 28, 13)), AIR_HU, 0.1))
@@ -182,7 +188,9 @@ class AnatomyDraw:
         radius = [11, 11, 11, 13, 15, 20]
         out = [Structure("vertebrae", Tube(path, radius), r.uniform(200, 400), marrow, 0.15)]
         canal = [(x, y + (20 if z > -140 else 24), z) for x, y, z in path]
-        out.append(Structure("arches", Tube([(x, y + 4, z) for x, y, z in canal], 13), r.uniform(250, 450), marrow * 0.8))
+        out.append(
+            Structure("arches", Tube([(x, y + 4, z) for x, y, z in canal], 13), r.uniform(250, 450), marrow * 0.8)
+        )
         out.append(Structure("canal", Tube(canal, 8), 15.0, 0.8))
         out.append(Structure("cord", Tube(canal, 5), 38.0, self.log_suv(1.9, 0.2)))
         return out
@@ -195,9 +203,16 @@ class AnatomyDraw:
         for side in (-1, 1):
             lung = Ellipsoid((side * 78, 5, bottom), (66, 84, abs(bottom) - 150), 3, Lattice(r, 40))
             out.append(Structure("lung", lung, r.uniform(-880, -780), r.uniform(0.25, 0.6)))
-            collar = [(side * 18, -42, -150), (side * 85, -25, -135), (side * 140, 10, -138)]
+            collar = [(side * 18, -42, -150), (side * 85, -25, -135), (side * 130 * self.build, 10, -148)]
             out.append(Structure("clavicle", Tube(collar, 6), 500.0, self.log_suv(1.1)))
-            out.append(Structure("humeral head", Ellipsoid((side * 165, 12, -160), (22, 22, 24)), 350.0, self.log_suv(1.1)))
+            out.append(
+                Structure(
+                    "humeral head",
+                    Ellipsoid((side * 148 * self.build, 12, -172), (21, 21, 24)),
+                    350.0,
+                    self.log_suv(1.1),
+                )
+            )
         out.append(Structure("mediastinum", Ellipsoid((0, 5, -260), (34, 60, 110)), 35.0, self.blood_suv * 0.8, 0.1))
         arch = [(10, -25, -215), (16, 10, -205), (20, 35, -225)]
         out.append(Structure("aortic arch", Tube(arch, 13), 45.0 + self.contrast_hu, self.blood_suv))
@@ -225,14 +240,31 @@ class AnatomyDraw:
             skew = np.exp(r.normal(0, 0.1 if not self.chance(0.15) else 0.45))
             size = r.uniform(0.85, 1.15)
             out += [
-                Structure("parotid", Ellipsoid(self.jitter(mirrored((54, 4, 10), side)),
-                                               (11 * size, 19 * size, 24 * size), 2.0, lattice),
-                          r.uniform(-40, 40), parotid * skew, 0.15),
-                Structure("submandibular", Ellipsoid(self.jitter(mirrored((30, -20, -22), side)),
-                                                     (9 * size, 14 * size, 12 * size), 1.5, lattice),
-                          r.uniform(20, 60), submandibular * np.exp(r.normal(0, 0.12)), 0.12),
-                Structure("sublingual", Ellipsoid(self.jitter(mirrored((12, -44, -14), side), 1.0), (5, 14, 6)),
-                          50.0, sublingual * np.exp(r.normal(0, 0.12)), 0.12),
+                Structure(
+                    "parotid",
+                    Ellipsoid(
+                        self.jitter(mirrored((54, 4, 10), side)), (11 * size, 19 * size, 24 * size), 2.0, lattice
+                    ),
+                    r.uniform(-40, 40),
+                    parotid * skew,
+                    0.15,
+                ),
+                Structure(
+                    "submandibular",
+                    Ellipsoid(
+                        self.jitter(mirrored((30, -20, -22), side)), (9 * size, 14 * size, 12 * size), 1.5, lattice
+                    ),
+                    r.uniform(20, 60),
+                    submandibular * np.exp(r.normal(0, 0.12)),
+                    0.12,
+                ),
+                Structure(
+                    "sublingual",
+                    Ellipsoid(self.jitter(mirrored((12, -44, -14), side), 1.0), (5, 14, 6)),
+                    50.0,
+                    sublingual * np.exp(r.normal(0, 0.12)),
+                    0.12,
+                ),
             ]
         thyroid = self.log_suv(4.0, 0.4) if self.chance(0.08) else self.log_suv(1.4, 0.25)
         for side in (-1, 1):
@@ -312,8 +344,19 @@ class AnatomyDraw:
         """Mandible, upper jaw and teeth."""
         r = self.rng
         bone = r.uniform(700, 1200)
-        arch = np.array([(-48, -8, 5), (-44, -22, -12), (-34, -48, -20), (-14, -68, -22), (14, -68, -22),
-                         (34, -48, -20), (44, -22, -12), (48, -8, 5)], float)
+        arch = np.array(
+            [
+                (-48, -8, 5),
+                (-44, -22, -12),
+                (-34, -48, -20),
+                (-14, -68, -22),
+                (14, -68, -22),
+                (34, -48, -20),
+                (44, -22, -12),
+                (48, -8, 5),
+            ],
+            float,
+        )
         out = [Structure("mandible", Tube(arch, 6), bone, self.log_suv(0.9))]
         for side in (-1, 1):
             ramus = [mirrored((48, -8, 5), side), mirrored((50, 0, 32), side)]
@@ -349,20 +392,37 @@ class AnatomyDraw:
         """Heart, liver, spleen, kidneys, bowel, bladder and the rest of a whole-body scan."""
         r = self.rng
         out = [
-            Structure("liver", Ellipsoid((-70, -5, -475), (80, 80, 75), 4, Lattice(r, 40)), 60.0, r.uniform(1.6, 3), 0.1),
+            Structure(
+                "liver", Ellipsoid((-70, -5, -475), (80, 80, 75), 4, Lattice(r, 40)), 60.0, r.uniform(1.6, 3), 0.1
+            ),
             Structure("spleen", Ellipsoid((110, 40, -460), (30, 40, 50)), 50.0, r.uniform(1.3, 2.4)),
             Structure("heart wall", Shell(Ellipsoid((35, -25, -370), (45, 45, 50)), 12), 45.0, self.log_suv(4, 0.7)),
-            Structure("bowel", Ellipsoid((0, -30, -640), (110, 60, 80), 12, Lattice(r, 30)), 30.0, self.log_suv(1.8), 0.6),
+            Structure(
+                "bowel", Ellipsoid((0, -30, -640), (110, 60, 80), 12, Lattice(r, 30)), 30.0, self.log_suv(1.8), 0.6
+            ),
             Structure("bladder", Ellipsoid((0, -20, -840), (35, 30, 32)), 10.0, self.log_suv(25, 0.6)),
         ]
         for side in (-1, 1):
             cortex = Ellipsoid((side * 62, 50, -560), (25, 25, 52))
             out.append(Structure("kidney", cortex, 35.0, self.log_suv(4, 0.4), 0.3))
-            out.append(Structure("renal pelvis", Ellipsoid((side * 52, 45, -560), (9, 9, 16)), 10.0, self.log_suv(15, 0.6)))
-            out.append(Structure("pelvic bone", Ellipsoid((side * 95, 35, -790), (22, 40, 55)), 300.0, self.log_suv(1.4)))
+            out.append(
+                Structure("renal pelvis", Ellipsoid((side * 52, 45, -560), (9, 9, 16)), 10.0, self.log_suv(15, 0.6))
+            )
+            out.append(
+                Structure("pelvic bone", Ellipsoid((side * 95, 35, -790), (22, 40, 55)), 300.0, self.log_suv(1.4))
+            )
         return out
 
 
-AIRWAY: list[Point] = [(0, -5, 32), (0, -3, 15), (0, -4, -5), (0, -5, -25), (0, -8, -48), (0, -16, -60), (0, -14, -80),
-                       (0, -2, -140), (0, 12, -230)]
+AIRWAY: list[Point] = [
+    (0, -5, 32),
+    (0, -3, 15),
+    (0, -4, -5),
+    (0, -5, -25),
+    (0, -8, -48),
+    (0, -16, -60),
+    (0, -14, -80),
+    (0, -2, -140),
+    (0, 12, -230),
+]
 AIRWAY_RADII = [8, 6, 8, 9, 8, 4, 8, 9, 8]

@@ -50,7 +50,8 @@ def coarse_field(rng: np.random.Generator, shape: tuple[int, ...], cells: int, c
     for _ in range(components):
         values = rng.standard_normal((cells,) * 3).astype(np.float32)
         coarse = ndimage.zoom(values, [min(24, n) / cells for n in shape], order=3, mode="nearest", grid_mode=True)
-        field = ndimage.zoom(coarse, [n / c for n, c in zip(shape, coarse.shape, strict=True)], order=1, mode="nearest",
-                             grid_mode=True)
+        field = ndimage.zoom(
+            coarse, [n / c for n, c in zip(shape, coarse.shape, strict=True)], order=1, mode="nearest", grid_mode=True
+        )
         fields.append(field[tuple(slice(0, n) for n in shape)])
     return np.stack(fields)

@@ -14,9 +14,21 @@ from HNTumorSegLib.phantom.fields import smooth_noise
 FWHM_TO_SIGMA = 1 / 2.3548
 
 # Transaxial pixel, slice distance and matrix of PET reconstructions in common use.
-PET_GRIDS = [(4.07, 3.0, 168), (4.07, 5.0, 168), (5.47, 3.27, 128), (3.65, 3.27, 192), (2.73, 3.27, 256),
-             (4.0, 4.0, 144), (2.04, 2.0, 400), (4.69, 3.27, 128), (3.18, 3.0, 220), (1.65, 2.0, 440)]
+PET_GRIDS = [
+    (4.07, 3.0, 168),
+    (4.07, 5.0, 168),
+    (5.47, 3.27, 128),
+    (3.65, 3.27, 192),
+    (2.73, 3.27, 256),
+    (4.0, 4.0, 144),
+    (2.04, 2.0, 400),
+    (4.69, 3.27, 128),
+    (3.18, 3.0, 220),
+    (1.65, 2.0, 440),
+]
 CT_SLICES_MM = (1.5, 2.0, 2.5, 3.0, 3.27, 3.75, 5.0)
+ECONOMY_FIELD_MM = 400.0
+ECONOMY_CT_PIXEL_MM = 2.5
 IDENTITY = tuple(float(x) for x in np.eye(3).ravel())
 
 
@@ -52,23 +64,23 @@ class Scanner:
 def _grid(
     pixel_mm: float, slice_mm: float, matrix: int, center_xy_mm: tuple[float, float], low_mm: float, high_mm: float
 ) -> Geometry:
-    slices = max(2, int(round((high_mm - low_mm) / slice_mm)))
+    slices = max(2, round((high_mm - low_mm) / slice_mm))
     half = (matrix - 1) / 2 * pixel_mm
     origin = (center_xy_mm[0] - half, center_xy_mm[1] - half, low_mm + slice_mm / 2)
     return Geometry((matrix, matrix, slices), (pixel_mm, pixel_mm, slice_mm), origin, IDENTITY)
 
 
-def draw_scanner(rng: np.random.Generator, ct_pixel_mm: float | None = None) -> Scanner:
-    """A scanner at random; ``ct_pixel_mm`` fixes the CT's pixel (coarse pixels make training cases cheap)."""
+def draw_scanner(rng: np.random.Generator, economy: bool = False) -> Scanner:
+    """A scanner at random; ``economy`` keeps the PET's voxels but narrows its field of view and coarsens the CT."""
     pixel, slice_mm, matrix = PET_GRIDS[int(rng.integers(len(PET_GRIDS)))]
-    ct_pixel = ct_pixel_mm or float(rng.choice((0.977, 1.17, 1.37)))
+    ct_pixel = float(rng.choice((0.977, 1.17, 1.37)))
     return Scanner(
         pet_pixel_mm=pixel,
         pet_slice_mm=slice_mm,
-        pet_matrix=matrix,
-        ct_pixel_mm=ct_pixel,
+        pet_matrix=min(matrix, int(ECONOMY_FIELD_MM / pixel)) if economy else matrix,
+        ct_pixel_mm=ECONOMY_CT_PIXEL_MM if economy else ct_pixel,
         ct_slice_mm=float(rng.choice(CT_SLICES_MM)),
-        ct_matrix=512 if ct_pixel_mm is None else int(500 / ct_pixel),
+        ct_matrix=int(ECONOMY_FIELD_MM / ECONOMY_CT_PIXEL_MM) if economy else 512,
         blur_mm=rng.uniform(4.0, 8.0),
         noise=float(np.exp(rng.uniform(np.log(0.03), np.log(0.25)))),
         noise_grain_mm=rng.uniform(2.5, 5.0),
@@ -92,8 +104,9 @@ def acquire_pet(activity: sitk.Image, grid: Geometry, scanner: Scanner, rng: np.
     return image_from_array((np.maximum(pet, 0) * scanner.suv_bias).astype(np.float32), grid)
 
 
-def acquire_ct(density: sitk.Image, grid: Geometry, scanner: Scanner, rng: np.random.Generator,
-               metal_mm: list[np.ndarray]) -> sitk.Image:
+def acquire_ct(
+    density: sitk.Image, grid: Geometry, scanner: Scanner, rng: np.random.Generator, metal_mm: list[np.ndarray]
+) -> sitk.Image:
     """The CT (HU, int16) on ``grid``; ``metal_mm`` are LPS positions of dental metal that throws streaks."""
     ct = sitk.GetArrayFromImage(resample(density, grid, outside=-1000.0))
     grain = tuple(max(0.5, 1.2 / s) for s in grid.spacing_zyx_mm)
@@ -103,8 +116,9 @@ def acquire_ct(density: sitk.Image, grid: Geometry, scanner: Scanner, rng: np.ra
     return image_from_array(np.clip(np.rint(ct), -1024, 3071).astype(np.int16), grid)
 
 
-def _add_streaks(ct: np.ndarray, grid: Geometry, metal_mm: list[np.ndarray], strength_hu: float,
-                 rng: np.random.Generator) -> None:
+def _add_streaks(
+    ct: np.ndarray, grid: Geometry, metal_mm: list[np.ndarray], strength_hu: float, rng: np.random.Generator
+) -> None:
     """Bright and dark rays in the slices around each piece of metal, in place."""
     for position in metal_mm:
         i0, j0, k0 = grid.to_ijk(position)
@@ -118,6 +132,6 @@ def _add_streaks(ct: np.ndarray, grid: Geometry, metal_mm: list[np.ndarray], str
         rays = sum(np.sin(n * angle + rng.uniform(0, 6.3)) for n in (2, 5, 9, 14)) / 2
         streak = (strength_hu * rays * np.exp(-radius / 45) * (radius > 3)).astype(np.float32)
         for k in range(low, high):
-            ct[k] += streak * np.exp(-(((k - k0) * grid.spacing_mm[2]) / 4) ** 2)
+            ct[k] += streak * np.exp(-((((k - k0) * grid.spacing_mm[2]) / 4) ** 2))
         metal = radius < 3
         ct[max(0, int(k0)) : int(k0) + 1, metal] = 3000
