@@ -6,14 +6,12 @@ head and neck (Blodgett et al., RadioGraphics 2005; Nakamoto et al., Radiology 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from HNTumorSegLib.phantom.fields import Lattice
-from HNTumorSegLib.phantom.shapes import Ellipsoid, Point, Profile, Shape, Shell, Tube, mirrored
-
-AIR_HU, FAT_HU, MUSCLE_HU, WATER_HU = -1000.0, -100.0, 50.0, 10.0
+from HNTumorSegLib.phantom.shapes import Ellipsoid, Point, Profile, Shell, Tube, mirrored
+from HNTumorSegLib.phantom.structure import AIR_HU, FAT_HU, MUSCLE_HU, Structure
+from HNTumorSegLib.phantom.trunk import chest, trunk_organs
 
 # z, half width, half depth, centre y of an average adult from the crown down to the chest (mm).
 BODY_KNOTS = np.array(
@@ -39,22 +37,6 @@ BODY_KNOTS = np.array(
     ],
     float,
 )
-
-
-@dataclass
-class Structure:
-    """Something to draw: later structures lie on top of earlier ones.
-
-    ``hu`` or ``suv`` is None where the structure leaves that image as it is. ``texture`` is the relative standard
-    deviation of the uptake inside; ``softness_mm`` widens the edge.
-    """
-
-    name: str
-    shape: Shape
-    hu: float | None
-    suv: float | None
-    texture: float = 0.08
-    softness_mm: float = 0.0
 
 
 class AnatomyDraw:
@@ -86,11 +68,11 @@ class AnatomyDraw:
 
     def draw(self) -> list[Structure]:
         """All structures in drawing order."""
-        parts = [self.body, self.deep_muscles, self.skull_and_brain, self.face, self.spine, self.chest]
+        parts = [self.body, self.deep_muscles, self.skull_and_brain, self.face, self.spine, lambda: chest(self)]
         parts += [self.airway_walls, self.glands, self.lymphoid, self.vessels, self.neck_muscles, self.larynx]
         parts += [self.airway_lumen, self.jaw_and_teeth, self.misleading_foci]
         if self.whole_body:
-            parts.append(self.trunk_organs)
+            parts.append(lambda: trunk_organs(self))
         return [structure for part in parts for structure in part()]
 
     def body(self) -> list[Structure]:
@@ -193,30 +175,6 @@ class AnatomyDraw:
         )
         out.append(Structure("canal", Tube(canal, 8), 15.0, 0.8))
         out.append(Structure("cord", Tube(canal, 5), 38.0, self.log_suv(1.9, 0.2)))
-        return out
-
-    def chest(self) -> list[Structure]:
-        """Lungs, shoulders, clavicles and the great vessels at the top of the chest."""
-        r = self.rng
-        out = []
-        bottom = -420 if self.whole_body else -330
-        for side in (-1, 1):
-            lung = Ellipsoid((side * 78, 5, bottom), (66, 84, abs(bottom) - 150), 3, Lattice(r, 40))
-            out.append(Structure("lung", lung, r.uniform(-880, -780), r.uniform(0.25, 0.6)))
-            collar = [(side * 18, -42, -150), (side * 85, -25, -135), (side * 130 * self.build, 10, -148)]
-            out.append(Structure("clavicle", Tube(collar, 6), 500.0, self.log_suv(1.1)))
-            out.append(
-                Structure(
-                    "humeral head",
-                    Ellipsoid((side * 148 * self.build, 12, -172), (21, 21, 24)),
-                    350.0,
-                    self.log_suv(1.1),
-                )
-            )
-        out.append(Structure("mediastinum", Ellipsoid((0, 5, -260), (34, 60, 110)), 35.0, self.blood_suv * 0.8, 0.1))
-        arch = [(10, -25, -215), (16, 10, -205), (20, 35, -225)]
-        out.append(Structure("aortic arch", Tube(arch, 13), 45.0 + self.contrast_hu, self.blood_suv))
-        out.append(Structure("sternum", Ellipsoid((0, -78, -240), (18, 8, 70)), 250.0, self.log_suv(1.3)))
         return out
 
     def airway_walls(self) -> list[Structure]:
@@ -386,31 +344,6 @@ class AnatomyDraw:
         if self.chance(0.06):
             where = (r.uniform(-40, 40), 75, r.uniform(-100, 60))
             out.append(Structure("skin focus", Ellipsoid(where, (5, 5, 5)), 30.0, self.log_suv(3.0, 0.3)))
-        return out
-
-    def trunk_organs(self) -> list[Structure]:
-        """Heart, liver, spleen, kidneys, bowel, bladder and the rest of a whole-body scan."""
-        r = self.rng
-        out = [
-            Structure(
-                "liver", Ellipsoid((-70, -5, -475), (80, 80, 75), 4, Lattice(r, 40)), 60.0, r.uniform(1.6, 3), 0.1
-            ),
-            Structure("spleen", Ellipsoid((110, 40, -460), (30, 40, 50)), 50.0, r.uniform(1.3, 2.4)),
-            Structure("heart wall", Shell(Ellipsoid((35, -25, -370), (45, 45, 50)), 12), 45.0, self.log_suv(4, 0.7)),
-            Structure(
-                "bowel", Ellipsoid((0, -30, -640), (110, 60, 80), 12, Lattice(r, 30)), 30.0, self.log_suv(1.8), 0.6
-            ),
-            Structure("bladder", Ellipsoid((0, -20, -840), (35, 30, 32)), 10.0, self.log_suv(25, 0.6)),
-        ]
-        for side in (-1, 1):
-            cortex = Ellipsoid((side * 62, 50, -560), (25, 25, 52))
-            out.append(Structure("kidney", cortex, 35.0, self.log_suv(4, 0.4), 0.3))
-            out.append(
-                Structure("renal pelvis", Ellipsoid((side * 52, 45, -560), (9, 9, 16)), 10.0, self.log_suv(15, 0.6))
-            )
-            out.append(
-                Structure("pelvic bone", Ellipsoid((side * 95, 35, -790), (22, 40, 55)), 300.0, self.log_suv(1.4))
-            )
         return out
 
 

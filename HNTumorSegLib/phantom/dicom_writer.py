@@ -74,7 +74,8 @@ def write_dicom_study(
         The two folders; the second is None without a CT.
 
     Raises:
-        OutputError: no permission, disk full, or a folder of that name holds something else; nothing half-written stays.
+        OutputError: no permission, disk full, or a folder of that name holds something else; what was there
+            before stays then, and nothing half-written is left.
     """
     folder = Path(folder)
     injection = injection or Injection()
@@ -88,35 +89,39 @@ def write_dicom_study(
         done += 1
         progress(ProgressEvent("write DICOM", done / n_total))
 
-    pet = _write_series(folder / "PET", _pet_slices(study.pet, common, identity, injection), one_done)
-    if study.ct is None:
-        return pet, None
-    return pet, _write_series(folder / "CT", _ct_slices(study.ct, common, identity), one_done)
+    series = {folder / "PET": _pet_slices(study.pet, common, identity, injection)}
+    if study.ct is not None:
+        series[folder / "CT"] = _ct_slices(study.ct, common, identity)
+    _write_whole(folder, series, one_done)
+    return folder / "PET", None if study.ct is None else folder / "CT"
 
 
-def _write_series(folder: Path, slices: Iterator[FileDataset], one_done: Callable[[], None]) -> Path:
-    """Write into a folder beside, then put it in place: a series is there whole or not at all."""
-    partial = folder.with_name(folder.name + _PARTIAL)
+def _write_whole(folder: Path, series: dict[Path, Iterator[FileDataset]], one_done: Callable[[], None]) -> None:
+    """Write every series into a folder beside its own, then put all in place: the study is there whole or not."""
+    partial = {target: target.with_name(target.name + _PARTIAL) for target in series}
     try:
-        if folder.exists() and not _is_ours(folder):
-            raise OutputError(f"'{folder}' exists and holds other files. Give another output folder, or empty it.")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for dataset in slices:
-            name = f"{dataset.Modality}_{int(dataset.InstanceNumber):04d}.dcm"
-            dataset.save_as(partial / name, enforce_file_format=True)
-            one_done()
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        for target in series:
+            if target.exists() and not _is_ours(target):
+                raise OutputError(f"'{target}' exists and holds other files. Give another output folder, or empty it.")
+        for target, slices in series.items():
+            shutil.rmtree(partial[target], ignore_errors=True)
+            partial[target].mkdir(parents=True)
+            for dataset in slices:
+                name = f"{dataset.Modality}_{int(dataset.InstanceNumber):04d}.dcm"
+                dataset.save_as(partial[target] / name, enforce_file_format=True)
+                one_done()
+        for target in series:
+            if target.exists():
+                shutil.rmtree(target)
+            partial[target].rename(target)
     except OSError as error:
         raise OutputError(
-            f"The DICOM series cannot be written to '{folder}' ({error.strerror or error}). Check permissions and free "
+            f"The DICOM study cannot be written to '{folder}' ({error.strerror or error}). Check permissions and free "
             "space, or give another output folder."
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+        for leftover in partial.values():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -155,9 +160,7 @@ def _common(identity: list[str], patient_id: str, injection: Injection) -> Datas
     return common
 
 
-def _pet_slices(
-    image: sitk.Image, common: Dataset, identity: list[str], injection: Injection
-) -> Iterator[FileDataset]:
+def _pet_slices(image: sitk.Image, common: Dataset, identity: list[str], injection: Injection) -> Iterator[FileDataset]:
     series = _series(common, [*identity, "PET"], "PT", PositronEmissionTomographyImageStorage, 2, "PET AC synthetic")
     series.ImageType = ["ORIGINAL", "PRIMARY"]
     series.Units = "BQML"
@@ -186,7 +189,7 @@ def _pet_slices(
         activity = array[k].astype(np.float64) * injection.bqml_per_suv
         # The slope is rounded to what its text can hold before it is used.
         slope = f"{np.abs(activity).max() / 32767 or 1.0:.9e}"
-        # One step up, where rounding down would overflow the highest voxel: clipping loses less than half a step.
+        # A slope rounded down puts the highest voxel a hair above 32767; clipping costs far less than a step.
         stored = np.clip(np.rint(activity / float(slope)), -32767, 32767)
         dataset.RescaleSlope = slope
         dataset.ImageIndex = k + 1

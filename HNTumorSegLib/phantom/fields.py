@@ -39,19 +39,3 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma_voxels:
     noise = rng.standard_normal(shape, dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, sigma_voxels, mode="wrap", truncate=3.0)
     return noise / max(float(noise.std()), 1e-6)
-
-
-def coarse_field(rng: np.random.Generator, shape: tuple[int, ...], cells: int, components: int = 1) -> np.ndarray:
-    """``components`` smooth fields of about unit standard deviation over a whole grid, array (components, z, y, x).
-
-    Made from ``cells`` random values per axis, enlarged with cubic splines: cheap at any size.
-    """
-    fields = []
-    for _ in range(components):
-        values = rng.standard_normal((cells,) * 3).astype(np.float32)
-        coarse = ndimage.zoom(values, [min(24, n) / cells for n in shape], order=3, mode="nearest", grid_mode=True)
-        field = ndimage.zoom(
-            coarse, [n / c for n, c in zip(shape, coarse.shape, strict=True)], order=1, mode="nearest", grid_mode=True
-        )
-        fields.append(field[tuple(slice(0, n) for n in shape)])
-    return np.stack(fields)

@@ -9,10 +9,11 @@ import SimpleITK as sitk
 
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.lesions.codes import LABEL_OF_KIND
-from HNTumorSegLib.phantom.anatomy import AIR_HU, AnatomyDraw, Structure
+from HNTumorSegLib.phantom.anatomy import AnatomyDraw
 from HNTumorSegLib.phantom.canvas import Canvas, Pose
 from HNTumorSegLib.phantom.fields import Lattice, smooth_noise
 from HNTumorSegLib.phantom.scanner import IDENTITY, Scanner, acquire_ct, acquire_pet, draw_scanner
+from HNTumorSegLib.phantom.structure import AIR_HU, Structure
 from HNTumorSegLib.phantom.tumours import Tumour, TumourDraw
 from HNTumorSegLib.study.study import Provenance, SeriesInfo, Study
 
@@ -147,7 +148,7 @@ def _draw_image(
         if box is None:
             continue
         share = canvas.coverage(structure.shape, box, structure.softness_mm)
-        paint = value if what == "hu" else value * (1 + structure.texture * texture[box])
+        paint = value if what == "hu" else value * _textured(structure.texture, texture[box])
         values[box] += share * (paint - values[box])
     for tumour in tumours:
         box = canvas.box(tumour.shape)
@@ -158,11 +159,16 @@ def _draw_image(
             values[box] += share * (tumour.hu - values[box])
             continue
         active = _tumour_coverage(canvas, tumour, limits, box, whole=False)
-        uptake = tumour.core_suv + (tumour.suv * (1 + tumour.texture * texture[box]) - tumour.core_suv) * (
+        uptake = tumour.core_suv + (tumour.suv * _textured(tumour.texture, texture[box]) - tumour.core_suv) * (
             active / np.maximum(share, 1e-6)
         )
         values[box] += share * (uptake - values[box])
     return image_from_array(values, grid)
+
+
+def _textured(amount: float, noise: np.ndarray) -> np.ndarray:
+    """Relative uptake about 1, never negative."""
+    return np.maximum(0.1, 1 + amount * noise)
 
 
 def _tumour_coverage(

@@ -99,8 +99,8 @@ def acquire_pet(activity: sitk.Image, grid: Geometry, scanner: Scanner, rng: np.
     pet = sitk.GetArrayFromImage(resample(blurred, grid))
     grain = tuple(max(0.4, scanner.noise_grain_mm * FWHM_TO_SIGMA / s) for s in grid.spacing_zyx_mm)
     noise = smooth_noise(rng, grid.shape_zyx, grain)
-    # Iterative reconstructions: noise grows with activity and nearly vanishes outside the body.
-    pet = pet + scanner.noise * np.sqrt(np.maximum(pet, 0)) * np.sqrt(pet + 0.05) ** 0.5 * noise
+    # Noise of iterative reconstructions grows faster than the square root of activity, slower than activity itself.
+    pet = pet + scanner.noise * np.maximum(pet, 0) ** np.float32(0.75) * noise
     return image_from_array((np.maximum(pet, 0) * scanner.suv_bias).astype(np.float32), grid)
 
 

@@ -70,7 +70,7 @@ class TumourDraw:
         tumours = []
         if r.random() > 0.06:
             tumours.append(self.primary(side))
-        count = int(np.clip(r.negative_binomial(1.6, 0.42), 0, 8))
+        count = int(np.clip(r.negative_binomial(1.6, 0.48), 0, 8))
         if not tumours and r.random() < 0.7:
             count = max(count, 1)
         last: Tumour | None = None

@@ -1,0 +1,109 @@
+#!/usr/bin/env python
+"""Train the bundled default model from nothing, evaluate it, and write its folder with the card.
+
+    python scripts/train_default.py --work DIR [--cases 420] [--steps 2000] [--out HNTumorSegLib/models/default]
+
+Everything follows from seeds. Cases and checkpoints stay in ``--work``; called again with the same folder it goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch import nn
+
+from HNTumorSegLib.inference.delineator import Delineator
+from HNTumorSegLib.models.loading import write_model
+from HNTumorSegLib.progress import ProgressEvent
+from HNTumorSegLib.recipes import Recipe, get_recipe
+from HNTumorSegLib.training.evaluate_phantoms import EVALUATION_SEED, cohort_figures, evaluate_phantoms
+from HNTumorSegLib.training.loop import TrainingRun
+from HNTumorSegLib.training.phantom_cases import read_case, write_cases
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+log = logging.getLogger("train_default")
+
+
+def say(event: ProgressEvent) -> None:
+    if event.stage != "train":
+        log.info("%s %3.0f %% %s", event.stage, 100 * event.fraction, event.message)
+
+
+def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, steps: int, performance: dict) -> None:
+    """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
+    write_model(
+        folder,
+        recipe,
+        [copy.deepcopy(network).half()],
+        name="default",
+        version="0.1.0",
+        intended_use=(
+            "Research on FDG-PET/CT of the head and neck: proposes primary tumours and lymph-node metastases "
+            "(metabolically active volume) for a person to review. Not for clinical use."
+        ),
+        limitations=(
+            "Trained on synthetic patients only and never shown a real tumour. Expect misses and false lesions on "
+            "real scans, above all beside tonsils, salivary glands, larynx, brown fat and dental work. Works with the "
+            "PET alone, less well than with a CT. Other tracers than FDG, children and patients after surgery are "
+            "outside what it knows."
+        ),
+        training_data=(
+            f"{cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {cases - 1}), {steps} steps of recipe "
+            f"{recipe.name}. No patient data."
+        ),
+        licence="Apache-2.0",
+        performance=performance,
+        changelog=("0.1.0: first default, one network.",),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 4 GB)")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "HNTumorSegLib" / "models" / "default")
+    parser.add_argument("--recipe", default="nikulin2023_fast")
+    parser.add_argument("--cases", type=int, default=420, help="phantom patients to train on")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--evaluate", type=int, default=20, help="held-out phantom patients")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make phantoms")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    recipe = get_recipe(options.recipe)
+    recipe = replace(recipe, training={**recipe.training, "steps": options.steps})
+    cases = options.work / "cases"
+    write_cases(list(range(options.cases)), recipe, cases, options.workers, say)
+    run = TrainingRun(
+        recipe,
+        cases=lambda index: read_case(cases, index),
+        n_cases=options.cases,
+        checkpoint=options.work / "checkpoint.pt",
+        device=options.device,
+        seed=options.seed,
+    )
+    network = run.run(say)
+
+    # Figures are measured on the folder that ships, read back, not on what is in memory.
+    write_default(options.out, recipe, network, options.cases, options.steps, {})
+    seeds = list(range(EVALUATION_SEED, EVALUATION_SEED + options.evaluate))
+    performance = {}
+    for title, with_ct in (("phantom, PET and CT", True), ("phantom, PET only", False)):
+        results = evaluate_phantoms(Delineator(options.out, "cpu"), seeds, with_ct=with_ct, progress=say)
+        performance[title] = cohort_figures(results)
+        log.info("%s: %s", title, performance[title])
+    write_default(options.out, recipe, network, options.cases, options.steps, performance)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
