@@ -1,0 +1,1 @@
+"""How well a delineation agrees with a reference."""

@@ -1,0 +1,432 @@
+"""The command line on real files, with a network whose answer is known: results, and every kind of bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dicom_sets
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from threshold_net import NETWORK, ThresholdNet, write_threshold_model
+
+from HNTumorSegLib import cli, networks
+from HNTumorSegLib.geometry import Geometry, image_from_array
+
+PET_GRID = Geometry((44, 40, 36), (4.0, 4.0, 4.0), (-88.0, -80.0, -70.0), tuple(np.eye(3).ravel()))
+CT_GRID = Geometry((88, 80, 36), (2.0, 2.0, 4.0), (-88.0, -80.0, -70.0), tuple(np.eye(3).ravel()))
+# Voxel centres of both grids, so that the sphere of SUVpeak can lie right in the middle.
+PRIMARY_MM, NODE_MM = np.array([-20.0, 0.0, 2.0]), np.array([40.0, 8.0, 18.0])
+RADIUS_MM = {"Primary 1": 16.9, "Node 1": 12.9}
+OUTPUTS = {"segmentation.seg.nrrd", "labels.nii.gz", "lesions.csv", "overview.png", "report.json"}
+
+
+def distance_mm(geometry: Geometry, centre_mm) -> np.ndarray:
+    zyx = np.stack(np.meshgrid(*[np.arange(n) for n in geometry.shape_zyx], indexing="ij"), -1)
+    return np.linalg.norm(geometry.to_lps(zyx[..., ::-1]) - centre_mm, axis=-1)
+
+
+def soft_ball(geometry: Geometry, centre_mm, radius_mm: float) -> np.ndarray:
+    """1 inside, 0 outside, half at the radius, with an edge as blurred as a PET's."""
+    return 1 / (1 + np.exp((distance_mm(geometry, centre_mm) - radius_mm) / 1.5))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> dict[str, Path]:
+    """A body of SUV 1 with a hot primary of SUV 7 and, in dense tissue, a hot node: 4 is half-way up for both."""
+    folder = tmp_path_factory.mktemp("images")
+    body = soft_ball(PET_GRID, [0, 0, 0], 65)
+    primary = soft_ball(PET_GRID, PRIMARY_MM, RADIUS_MM["Primary 1"])
+    node = soft_ball(PET_GRID, NODE_MM, RADIUS_MM["Node 1"])
+    suv = body + (7 - body) * np.maximum(primary, node)
+    hu = np.where(distance_mm(CT_GRID, [0, 0, 0]) < 66, 0.0, -1000.0)
+    hu[distance_mm(CT_GRID, NODE_MM) < 24] = 200
+    paths = {}
+    for name, array, geometry in (("PET", suv, PET_GRID), ("CT", hu, CT_GRID)):
+        paths[name] = folder / f"{name}.nii.gz"
+        sitk.WriteImage(image_from_array(array.astype(np.float32), geometry), str(paths[name]))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return write_threshold_model(tmp_path_factory.mktemp("models") / "threshold", spacing_mm=4.0)
+
+
+@pytest.fixture(autouse=True)
+def _threshold_network(monkeypatch):
+    monkeypatch.setitem(networks.NETWORKS, *NETWORK)
+
+
+@pytest.fixture
+def arguments(images, model, tmp_path) -> list[str]:
+    """A run that works, without the scene."""
+    return [
+        "run", "--pet", str(images["PET"]), "--pet-units", "suv", "--ct", str(images["CT"]), "--model", str(model),
+        "--device", "cpu", "--no-scene", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+
+
+def changed(arguments: list[str], **options: str | Path | None) -> list[str]:
+    """The same arguments with other values; None removes an option."""
+    result = list(arguments)
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if option in result:
+            at = result.index(option)
+            del result[at : at + 2]
+        if value is not None:
+            result += [option, str(value)]
+    return result
+
+
+def assert_refused(capsys, arguments: list[str], *words: str, code: int = cli.EXIT_USER) -> None:
+    """One line on standard error that holds the words, the exit code, and nothing left behind."""
+    out = Path(arguments[arguments.index("--out") + 1])
+    before = sorted(out.rglob("*")) if out.is_dir() else out.exists()
+    capsys.readouterr()
+    assert cli.main(arguments) == code
+    error = capsys.readouterr().err
+    assert error.startswith("hntumorseg: ")
+    assert error.count("\n") == 1, error
+    assert error.endswith("\n")
+    for word in words:
+        assert word.lower() in error.lower(), error
+    assert "Traceback" not in error
+    assert (sorted(out.rglob("*")) if out.is_dir() else out.exists()) == before
+
+
+# ---------------------------------------------------------------------------------------------------- good input
+
+
+@pytest.mark.parametrize("reference", ["pet", "ct"])
+def test_a_run_finds_the_balls_where_they_are(arguments, capsys, tmp_path, reference):
+    assert cli.main([*arguments, "--reference", reference]) == 0
+    out = tmp_path / "out"
+    assert {p.name for p in out.iterdir()} == OUTPUTS
+    rows = {r["id"]: r for r in csv.DictReader((out / "lesions.csv").read_text(encoding="utf-8").splitlines())}
+    assert [r["name"] for r in rows.values()][:2] == ["Primary 1", "Node 1"]
+    for row, centre in ((rows["1"], PRIMARY_MM), (rows["2"], NODE_MM)):
+        np.testing.assert_allclose([float(row[f"{a}_mm"]) for a in "xyz"], centre, atol=0.7)
+        assert float(row["volume_ml"]) == pytest.approx(4 / 3 * np.pi * (RADIUS_MM[row["name"]] / 10) ** 3, rel=0.12)
+        r = np.linspace(0, 6.204, 500)
+        profile = 1 + 6 / (1 + np.exp((r - RADIUS_MM[row["name"]]) / 1.5))
+        assert float(row["suv_peak"]) == pytest.approx((profile * r**2).sum() / (r**2).sum(), abs=0.05)
+    assert float(rows["total"]["volume_ml"]) == pytest.approx(
+        float(rows["1"]["volume_ml"]) + float(rows["2"]["volume_ml"]), abs=2e-4
+    )
+    labels = sitk.ReadImage(str(out / "labels.nii.gz"))
+    Geometry.from_image(labels).require_same(PET_GRID if reference == "pet" else CT_GRID, "labels", 1e-5)
+    assert np.unique(sitk.GetArrayViewFromImage(labels)).tolist() == [0, 1, 2]
+    printed = capsys.readouterr()
+    assert "Total tumour burden (TTB)" in printed.out
+    assert "Primary 1" in printed.out
+    assert str(out) in printed.out
+    assert "\x1b" not in printed.out
+    assert printed.err == ""
+
+
+def test_the_report_says_where_the_numbers_come_from(arguments, capsys, tmp_path):
+    assert cli.main(arguments) == 0
+    text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    report = json.loads(text)
+    assert "threshold" in text
+    assert "--pet-units" in text
+    assert str(tmp_path) not in text
+    assert "agreement" not in report or report["agreement"] is None
+
+
+def test_quiet_prints_nothing(arguments, capsys):
+    assert cli.main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_ct_the_model_runs_on_the_pet_alone(arguments, capsys, tmp_path):
+    assert cli.main(changed(arguments, ct="none")) == 0
+    assert "There is no CT" in capsys.readouterr().out
+    assert "Node" not in (tmp_path / "out" / "lesions.csv").read_text(encoding="utf-8").splitlines()[1]
+
+
+def test_no_lesion_is_said_in_words_with_the_numbers(arguments, images, capsys, tmp_path):
+    cold = sitk.ReadImage(str(images["PET"])) * 0.5
+    sitk.WriteImage(cold, str(tmp_path / "cold.nrrd"))
+    assert cli.main(changed(arguments, pet=tmp_path / "cold.nrrd")) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    highest = float(sitk.GetArrayViewFromImage(cold).max())
+    assert "No lesion found" in printed
+    assert f"SUVmax is {highest:.2f}" in printed
+    assert {p.name for p in (tmp_path / "out").iterdir()} == OUTPUTS
+
+
+def test_a_second_run_replaces_the_first_and_leaves_other_files_alone(arguments, tmp_path):
+    assert cli.main(arguments) == 0
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    (tmp_path / "out" / "lesions.csv").write_text("old")
+    assert cli.main(arguments) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == OUTPUTS | {"mine.txt"}
+    assert (tmp_path / "out" / "lesions.csv").read_text().startswith("id,name")
+
+
+def test_a_dicom_folder_is_found_converted_and_traced(arguments, capsys, tmp_path):
+    pixels = np.zeros((30, 40, 40), np.int16)
+    pixels[10:20, 15:25, 15:25] = 20000
+    study = tmp_path / "study"
+    dicom_sets.save(dicom_sets.pet_series(pixels=pixels, RescaleSlope=2.0), study / "a")
+    dicom_sets.save(dicom_sets.ct_series(pixels=np.where(pixels > 0, 1000, 900).astype(np.int16)), study / "b")
+    assert cli.main(changed(arguments, pet=study, ct=None, pet_units=None)) == 0
+    row = next(csv.DictReader((tmp_path / "out" / "lesions.csv").read_text(encoding="utf-8").splitlines()))
+    # One hour after 350 MBq in 70 kg: SUV = Bq/ml x weight / decayed dose.
+    suv = 40000 * 70000 / (350e6 * 2 ** (-3600 / 6586.2))
+    assert float(row["suv_max"]) == pytest.approx(suv, rel=1e-3)
+    text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    assert "NOBODY" not in text
+    assert "BQML" in text
+    assert cli.main([*changed(arguments, pet=study, ct=None, pet_units=None), "--include-identifiers"]) == 0
+    assert "NOBODY" in (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+
+
+def test_models_are_listed_and_shown(model, capsys, monkeypatch):
+    monkeypatch.setenv("HNTUMORSEG_MODELS", str(model.parent))
+    assert cli.main(["models", "list"]) == 0
+    assert "threshold" in capsys.readouterr().out
+    assert cli.main(["models", "show", "threshold"]) == 0
+    printed = capsys.readouterr().out
+    assert "Intended use: tests" in printed
+    assert "Licence: CC0-1.0" in printed
+
+
+# ----------------------------------------------------------------------------------------------------- bad input
+
+
+def dicom(folder: Path, pet: list | None = None, ct: list | None = None) -> Path:
+    dicom_sets.save(dicom_sets.pet_series() if pet is None else pet, folder / "pet")
+    if ct is not None:
+        dicom_sets.save(ct, folder / "ct")
+    return folder
+
+
+def empty_folder(folder):
+    folder.mkdir()
+    (folder / "letter.txt").write_text("no images here")
+    return folder
+
+
+def only_ct(folder):
+    return dicom_sets.save(dicom_sets.ct_series(), folder)
+
+
+def two_pets(folder):
+    return dicom(folder, [*dicom_sets.pet_series("first"), *[]], dicom_sets.pet_series("second"))
+
+
+def cut_short(folder):
+    file = next(iter(sorted(dicom(folder).rglob("*.dcm"))))
+    file.write_bytes(file.read_bytes()[:-20])
+    return folder
+
+
+BAD_DICOM = {
+    "nothing there": (lambda folder: folder, ["does not exist"]),
+    "no DICOM": (empty_folder, ["no DICOM file"]),
+    "not a PET": (only_ct, ["no PET"]),
+    "two PETs": (two_pets, ["2 PET series", "--pet-series"]),
+    "no weight": (lambda f: dicom(f, dicom_sets.pet_series(PatientWeight=None)), ["weight", "--weight-kg"]),
+    "no dose": (lambda f: dicom(f, dicom_sets.pet_series(RadionuclideTotalDose=None)), ["dose", "--dose-bq"]),
+    "zero dose": (lambda f: dicom(f, dicom_sets.pet_series(RadionuclideTotalDose=0)), ["dose", "--dose-bq"]),
+    "unknown units": (lambda f: dicom(f, dicom_sets.pet_series(Units="PROPCPS")), ["PROPCPS", "--suv-factor"]),
+    "one slice": (lambda f: dicom(f, dicom_sets.pet_series(pixels=dicom_sets.ramp(1))), ["slice"]),
+    "missing slices": (lambda f: dicom(f, [s for k, s in enumerate(dicom_sets.pet_series()) if k != 3]), ["slice"]),
+    "cut short": (cut_short, ["Copy"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_DICOM)
+def test_a_bad_dicom_folder_is_one_line(case, arguments, capsys, tmp_path):
+    make, words = BAD_DICOM[case]
+    folder = make(tmp_path / "study")
+    assert_refused(capsys, changed(arguments, pet=folder, ct=None, pet_units=None), *words)
+
+
+def test_pet_and_ct_of_two_patients(arguments, capsys, tmp_path):
+    pet, ct = dicom_sets.pet_series(), dicom_sets.ct_series(PatientID="SOMEBODY ELSE")
+    folder = dicom(tmp_path / "study", pet, ct)
+    assert_refused(
+        capsys, changed(arguments, pet=folder / "pet", ct=folder / "ct", pet_units=None), "two different patients"
+    )
+
+
+def test_pet_and_ct_without_overlap(arguments, images, capsys, tmp_path):
+    ct = sitk.ReadImage(str(images["CT"]))
+    ct.SetOrigin((900.0, 0.0, 0.0))
+    sitk.WriteImage(ct, str(tmp_path / "far.nii.gz"))
+    assert_refused(capsys, changed(arguments, ct=tmp_path / "far.nii.gz"), "do not lie in the same place")
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
+def test_nan_in_the_pet(suffix, arguments, images, capsys, tmp_path):
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(images["PET"])))
+    array[3, 4, 5] = np.nan
+    sitk.WriteImage(image_from_array(array, PET_GRID), str(tmp_path / f"nan.{suffix}"))
+    assert_refused(capsys, changed(arguments, pet=tmp_path / f"nan.{suffix}"), "1 voxels that are NaN")
+
+
+def test_a_pet_file_that_does_not_say_its_units(arguments, capsys):
+    assert_refused(capsys, changed(arguments, pet_units=None), "--pet-units suv")
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
+@pytest.mark.parametrize("keep", [0.99, 0.5, 0.001])
+def test_a_pet_file_cut_short(suffix, keep, arguments, images, capsys, tmp_path):
+    path = tmp_path / f"cut.{suffix}"
+    sitk.WriteImage(sitk.ReadImage(str(images["PET"])), str(path))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    assert_refused(capsys, changed(arguments, pet=path), path.name)
+
+
+def test_the_cts_grid_without_a_ct(arguments, capsys):
+    assert_refused(capsys, changed(arguments, ct="none", reference="ct"), "no CT")
+
+
+def test_a_wrong_model_folder(arguments, capsys, tmp_path):
+    (tmp_path / "nomodel").mkdir()
+    assert_refused(capsys, changed(arguments, model=tmp_path / "nomodel"), "not a model folder")
+    assert_refused(capsys, changed(arguments, model="nosuchmodel"), "no model 'nosuchmodel'")
+
+
+def test_changed_weights(arguments, model, capsys, tmp_path):
+    copy = tmp_path / "changed"
+    copy.mkdir()
+    for file in model.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    weights = next(copy.glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert_refused(capsys, changed(arguments, model=copy), weights.name)
+
+
+def test_an_output_folder_that_cannot_be_made(arguments, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert_refused(capsys, changed(arguments, out=tmp_path / "file" / "out"), "output folder")
+    assert_refused(capsys, changed(arguments, out=tmp_path / "file"), "output folder")
+
+
+@contextlib.contextmanager
+def ordinary_user():
+    """Root may write everywhere, so for this time it is somebody else."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_no_write_permission(mode, arguments, capsys, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own folders let nobody else through
+        folder.chmod(0o755)
+    try:
+        with ordinary_user():
+            for out in (locked, locked / "out", locked / "deeper" / "out"):
+                assert_permission_refused(capsys, changed(arguments, out=out))
+    finally:
+        locked.chmod(0o755)
+    assert list(locked.iterdir()) == []
+
+
+def assert_permission_refused(capsys, arguments):
+    capsys.readouterr()
+    assert cli.main(arguments) == cli.EXIT_USER
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no permission" in error.lower()
+
+
+@contextlib.contextmanager
+def file_size_limit(n_bytes: int):
+    """Writing beyond this fails as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk(arguments, capsys, tmp_path):
+    assert cli.main(changed(arguments, out=tmp_path / "whole")) == 0
+    sizes = sorted(p.stat().st_size for p in (tmp_path / "whole").iterdir())
+    # Room for all files but the largest, then only for the smallest.
+    for limit in (sizes[-1] - 1, max(sizes[0], 4096) + 1):
+        with file_size_limit(limit):
+            assert_refused(capsys, arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"weight_kg": "-3"}, "--weight-kg"),
+        ({"suv_factor": "nan"}, "--suv-factor"),
+        ({"reference": "mr"}, "--reference"),
+    ],
+)
+def test_bad_options(options, word, arguments, capsys):
+    assert_refused(capsys, changed(arguments, **options), word)
+
+
+def test_a_missing_option_is_one_line(capsys):
+    assert cli.main(["run", "--out", "somewhere"]) == cli.EXIT_USER
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--pet" in error
+
+
+def test_a_defect_is_one_line_with_a_hint(arguments, capsys, monkeypatch):
+    def broken(self, x):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(ThresholdNet, "forward", broken)
+    assert_refused(capsys, arguments, "ZeroDivisionError", "--debug", code=cli.EXIT_DEFECT)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(number, arguments, model, tmp_path):
+    """A real process is stopped while its network waits."""
+    code = (
+        "import sys, time, torch\nfrom HNTumorSegLib import cli, networks\nimport threshold_net\n"
+        "def wait(self, x):\n    print('running', flush=True)\n    time.sleep(60)\n"
+        "threshold_net.ThresholdNet.forward = wait\n"
+        "networks.NETWORKS['threshold'] = ('threshold_net', 'ThresholdNet')\n"
+        f"sys.exit(cli.main({arguments!r}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    for line in process.stdout:
+        if line.startswith("running"):
+            break
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == cli.EXIT_INTERRUPTED
+    assert error == "hntumorseg: interrupted; nothing was written\n"
+    assert not (tmp_path / "out").exists()

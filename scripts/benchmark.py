@@ -1,0 +1,185 @@
+"""Time and memory of the main job, as tables. Nothing here passes or fails: machines differ.
+
+    python scripts/benchmark.py whole_body [--model NAME_OR_FOLDER] [--reference pet|ct] [--runs N] [--work DIR]
+    python scripts/benchmark.py import_time [--runs N]
+
+``whole_body`` runs ``hntumorseg run`` in a process of its own on a synthetic 400-slice whole-body PET/CT written as
+DICOM (kept in ``--work``). Promised on 2 cores: under 90 s and 3 GB. ``import_time`` promises 0.3 s and none of torch,
+monai, radiomics and slicer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+N_SLICES = 400
+PET_MATRIX, PET_PIXEL_MM = 200, 4.07
+CT_MATRIX, CT_PIXEL_MM = 512, 0.977
+HEAVY_PACKAGES = ("torch", "monai", "radiomics", "slicer", "matplotlib", "vtk", "pydicom", "scipy")
+
+
+@dataclass(frozen=True)
+class ProcessCost:
+    """What one process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+
+
+def run_process(command: list[str]) -> ProcessCost:
+    """Run to the end; peak memory is that process's own (the kernel counts this one too, so it must stay small)."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}.")
+    return ProcessCost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9)
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    print(f"\n{title}")
+    for row in (header, ["-" * width for width in widths], *rows):
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# --- whole body ---
+
+
+def whole_body(arguments: argparse.Namespace) -> None:
+    work = Path(arguments.work or Path(tempfile.gettempdir()) / "hntumorseg_benchmark")
+    study = work / f"whole_body_seed{arguments.seed}"
+    if not (study / "PET").is_dir():
+        print(f"making a {N_SLICES}-slice whole-body PET/CT in {study} ...", flush=True)
+        run_process([sys.executable, __file__, "make_whole_body", str(study), "--seed", str(arguments.seed)])
+    model = arguments.model
+    if model == "untrained":
+        model = str(work / "untrained")
+        run_process([sys.executable, __file__, "make_untrained", model])
+    costs, reports = [], []
+    for _ in range(arguments.runs):
+        with tempfile.TemporaryDirectory() as out:
+            command = [sys.executable, "-m", "HNTumorSegLib.cli", "run", "--pet", str(study / "PET")]
+            command += ["--ct", str(study / "CT"), "--out", f"{out}/results", "--model", model, "--device", "cpu"]
+            command += ["--reference", arguments.reference, "--quiet"]
+            costs.append(run_process(command + (["--no-scene"] if arguments.no_scene else [])))
+            reports.append(json.loads(Path(out, "results", "report.json").read_text(encoding="utf-8")))
+    rows = [
+        ["wall time, s", f"{statistics.median(c.wall_s for c in costs):.1f}", "< 90"],
+        ["processor time, s", f"{statistics.median(c.cpu_s for c in costs):.1f}", ""],
+        ["peak memory, GB", f"{max(c.peak_gb for c in costs):.2f}", "< 3"],
+    ]
+    title = f"hntumorseg run, {N_SLICES} slices, reference {arguments.reference}, {os.cpu_count()} cores, median of"
+    print_table(f"{title} {len(costs)}", ["", "measured", "promised"], rows)
+    wall_s = statistics.median(c.wall_s for c in costs)
+    stages = {key: statistics.median(r["timings_s"][key] for r in reports) for key in reports[0]["timings_s"]}
+    parts = {"prepare", "network", "resample"} & set(stages)  # of delineate
+    rows = [[("  " if k in parts else "") + k, f"{v:.1f}", f"{100 * v / wall_s:.0f} %"] for k, v in stages.items()]
+    rest = wall_s - sum(v for k, v in stages.items() if k not in parts or "delineate" not in stages)
+    rows.append(["imports, start, report", f"{rest:.1f}", f"{100 * rest / wall_s:.0f} %"])
+    print_table("share of each stage", ["stage", "s", "share"], rows)
+
+
+def make_whole_body(arguments: argparse.Namespace) -> None:
+    """The phantom's whole-body patient on the grids of a common scanner, as DICOM."""
+    from dataclasses import replace
+
+    import SimpleITK as sitk
+
+    from HNTumorSegLib.geometry import Geometry, resample
+    from HNTumorSegLib.phantom import WHOLE_BODY, make_patient
+    from HNTumorSegLib.phantom.dicom_writer import write_dicom_study
+
+    study = make_patient(arguments.seed, WHOLE_BODY).study
+    low, high = study.pet_geometry.bounds_mm()
+
+    def grid(matrix: int, pixel_mm: float) -> Geometry:
+        spacing_mm = (pixel_mm, pixel_mm, float(high[2] - low[2]) / N_SLICES)
+        middle = (low + high) / 2
+        size = (matrix, matrix, N_SLICES)
+        origin = tuple(float(m - (n - 1) / 2 * s) for m, n, s in zip(middle, size, spacing_mm, strict=True))
+        return Geometry(size, spacing_mm, origin, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+
+    pet = resample(study.pet, grid(PET_MATRIX, PET_PIXEL_MM))
+    ct = resample(sitk.Cast(study.ct, sitk.sitkInt16), grid(CT_MATRIX, CT_PIXEL_MM), outside=-1024)
+    write_dicom_study(replace(study, pet=pet, ct=ct), arguments.folder)
+
+
+def make_untrained(arguments: argparse.Namespace) -> None:
+    """A model of the default's size with random weights that finds nothing: for timing before there is a default."""
+    import torch
+
+    from HNTumorSegLib.models.loading import write_model
+    from HNTumorSegLib.networks import build_network
+    from HNTumorSegLib.recipes import get_recipe
+
+    recipe = get_recipe("nikulin2023_fast")
+    torch.manual_seed(0)
+    network = build_network(recipe.network, len(recipe.channels), 3, **recipe.network_options)
+    with torch.no_grad():
+        network.head.bias[0] = 20.0
+    words = {"intended_use": "timing", "limitations": "finds nothing", "training_data": "none", "licence": "Apache-2.0"}
+    write_model(arguments.folder, recipe, [network], name="untrained", version="0", **words)
+
+
+# --- import time ---
+
+
+def import_time(arguments: argparse.Namespace) -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import HNTumorSegLib; s = time.perf_counter() - t; "
+        f"print(s, len(sys.modules), *[m for m in {HEAVY_PACKAGES!r} if m in sys.modules])"
+    )
+    outputs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(arguments.runs)
+    ]
+    bare = [run_process([sys.executable, "-c", "pass"]).wall_s for _ in range(arguments.runs)]
+    whole = [run_process([sys.executable, "-c", "import HNTumorSegLib"]).wall_s for _ in range(arguments.runs)]
+    rows = [
+        ["import HNTumorSegLib, s", f"{statistics.median(float(o[0]) for o in outputs):.3f}", "< 0.3"],
+        ["python -c 'import HNTumorSegLib', s", f"{statistics.median(whole):.3f}", "< 0.3"],
+        ["ratio to python -c pass", f"{statistics.median(whole) / statistics.median(bare):.2f}", ""],
+        ["modules loaded", outputs[0][1], ""],
+        ["heavy packages loaded", " ".join(outputs[0][2:]) or "none", "none"],
+    ]
+    print_table(f"import, median of {arguments.runs}", ["", "measured", "promised"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="TABLE")
+    command = commands.add_parser("whole_body", help="run on a 400-slice whole-body PET/CT")
+    command.add_argument("--model", default="default", help="model name or folder, or 'untrained'")
+    command.add_argument("--reference", choices=["pet", "ct"], default="pet")
+    command.add_argument("--no-scene", action="store_true", help="leave out the Slicer scene")
+    command.add_argument("--runs", type=int, default=1)
+    command.add_argument("--seed", type=int, default=1_000_001)
+    command.add_argument("--work", help="folder for the synthetic study; kept")
+    command.set_defaults(table=whole_body)
+    command = commands.add_parser("import_time", help="the cost of 'import HNTumorSegLib'")
+    command.add_argument("--runs", type=int, default=7)
+    command.set_defaults(table=import_time)
+    for name, function in (("make_whole_body", make_whole_body), ("make_untrained", make_untrained)):
+        command = commands.add_parser(name)
+        command.add_argument("folder", type=Path)
+        command.add_argument("--seed", type=int, default=1_000_001)
+        command.set_defaults(table=function)
+    arguments = parser.parse_args()
+    arguments.table(arguments)
+
+
+if __name__ == "__main__":
+    main()
