@@ -66,8 +66,10 @@ def write_cases(
     seeds: list[int], recipe: Recipe, folder: Path, workers: int = 2, progress: ProgressCallback = silent
 ) -> None:
     """Make all cases of ``seeds`` that are not in ``folder`` yet, in ``workers`` processes."""
+    from HNTumorSegLib.inference.device import keep_freed_memory
+
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=keep_freed_memory) as pool:
         jobs = [pool.submit(write_case, seed, recipe, Path(folder)) for seed in seeds]
         for done, job in enumerate(jobs, 1):
             job.result()

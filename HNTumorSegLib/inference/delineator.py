@@ -1,0 +1,214 @@
+"""From a study to a delineation: weights loaded once, any number of patients."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from HNTumorSegLib.errors import InputError, ModelError
+from HNTumorSegLib.geometry import Geometry
+from HNTumorSegLib.inference.delineation import Delineation
+from HNTumorSegLib.inference.device import (
+    ComputeDevice,
+    choose_device,
+    cpu_device,
+    is_out_of_memory,
+    move_networks,
+    release_gpu_memory,
+    return_freed_memory,
+)
+from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on_grid
+from HNTumorSegLib.inference.region import HeadNeckRegion, find_head_neck
+from HNTumorSegLib.inference.tiling import foreground_probabilities
+from HNTumorSegLib.inference.to_reference import images_on_reference
+from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.models.loading import load_networks
+from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
+from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
+from HNTumorSegLib.recipes.recipe import CT, PET
+from HNTumorSegLib.study.study import Study
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    import torch
+
+STAGE = "delineate"
+NETWORK_SPAN = (0.1, 0.9)
+"""Shares of the stage at which the network begins and ends: what the progress bar shows."""
+
+UPTAKE_MIN_SUV = 1.0
+"""A tile whose highest SUV is below this is background: muscle and blood lie between 0.5 and 2."""
+
+log = logging.getLogger(__name__)
+
+
+class Delineator:
+    """A model that is ready to delineate studies.
+
+    Args:
+        model: a name from :func:`HNTumorSegLib.models.registry.list_models`, or a model folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        flip_left_right: average with the answer for the mirrored patient: twice the time.
+
+    Raises:
+        ModelError: the model or the device cannot be used; nothing was run.
+    """
+
+    def __init__(self, model: str | Path = DEFAULT_MODEL, device: str = "auto", *, flip_left_right: bool = False):
+        began = time.perf_counter()
+        folder = resolve_model(model)
+        compute = choose_device(device)
+        self._set(ModelCard.load(folder), load_networks(folder), compute, flip_left_right)
+        self.load_s = time.perf_counter() - began
+
+    @classmethod
+    def from_networks(
+        cls,
+        card: ModelCard,
+        networks: Sequence[torch.nn.Module],
+        device: str = "auto",
+        *,
+        flip_left_right: bool = False,
+    ) -> Delineator:
+        """A delineator around networks that are in memory already (training, tests)."""
+        if not networks:
+            raise ModelError(f"Model '{card.name}' has no network to run.")
+        delineator = cls.__new__(cls)
+        delineator._set(card, list(networks), choose_device(device), flip_left_right)
+        delineator.load_s = 0.0
+        return delineator
+
+    def _set(
+        self, card: ModelCard, networks: list[torch.nn.Module], device: ComputeDevice, flip_left_right: bool
+    ) -> None:
+        self.card = card
+        self.device = device
+        self.flip_left_right = flip_left_right
+        self._networks = move_networks(networks, device)
+
+    def delineate(self, study: Study, reference: str = PET, progress: ProgressCallback = silent) -> Delineation:
+        """Label image, probabilities and uncertainty of ``study`` on the grid of its PET or its CT.
+
+        Args:
+            study: PET in SUVbw and, if there is one, the CT in HU.
+            reference: ``pet`` or ``ct``: the grid of the answer.
+            progress: called once per tile; what it raises ends the run, and nothing was changed.
+
+        Raises:
+            InputError: there is no image of that name, or an image cannot be used.
+            ModelError: the model needs an image that is not there.
+        """
+        reference_image = _reference_image(study, reference)
+        recipe = self.card.recipe
+        timings_s: dict[str, float] = {}
+
+        began = time.perf_counter()
+        progress(ProgressEvent(STAGE, 0.0, "preparing the images"))
+        region = find_head_neck(study.pet)
+        log.info("region: %s, S %.0f to %.0f mm", region.found, region.low_mm[2], region.high_mm[2])
+        grid = model_grid(
+            Geometry.from_image(study.pet), recipe.spacing_mm, region.low_mm, region.high_mm, recipe.patch_zyx
+        )
+        array = network_input(study, recipe, grid)
+        suv = suv_on_grid(study, grid)
+        worth = suv >= UPTAKE_MIN_SUV
+        highest_suv = float(suv.max())
+        del suv
+        timings_s["prepare"] = time.perf_counter() - began
+
+        began = time.perf_counter()
+        foreground, device, warnings = self._run(array, worth, progress)
+        del array, worth
+        return_freed_memory()
+        timings_s["network"] = time.perf_counter() - began
+
+        began = time.perf_counter()
+        progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
+        images = images_on_reference(foreground, grid, reference_image)
+        timings_s["resample"] = time.perf_counter() - began
+        progress(ProgressEvent(STAGE, 1.0))
+        return Delineation(
+            labels=images.labels,
+            primary_probability=images.primary,
+            node_probability=images.node,
+            uncertainty=images.uncertainty,
+            reference=reference,
+            card=self.card,
+            device=device.description,
+            timings_s=timings_s,
+            warnings=self._sentences(study, region, highest_suv) + warnings,
+        )
+
+    def _run(
+        self, array: np.ndarray, worth: np.ndarray, progress: ProgressCallback
+    ) -> tuple[np.ndarray, ComputeDevice, list[str]]:
+        """Foreground probabilities, where they were computed, and a warning if that was not where it was asked."""
+        try:
+            return self._tiles(array, worth, self.device, progress), self.device, []
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # The patch belongs to the model, so smaller tiles are no way out; the processor is.
+        asked, fallback = self.device, cpu_device()
+        warning = f"The GPU ran out of memory, so the network ran on the processor ({fallback.description})."
+        log.warning(warning)
+        release_gpu_memory(asked)
+        self._networks = move_networks(self._networks, fallback)
+        try:
+            return self._tiles(array, worth, fallback, progress), fallback, [warning]
+        finally:
+            self._return_to(asked)
+
+    def _return_to(self, device: ComputeDevice) -> None:
+        """Put the networks back for the next patient; where that fails, stay on the processor."""
+        try:
+            self._networks = move_networks(self._networks, device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.device = cpu_device()
+            self._networks = move_networks(self._networks, self.device)
+
+    def _tiles(
+        self, array: np.ndarray, worth: np.ndarray, device: ComputeDevice, progress: ProgressCallback
+    ) -> np.ndarray:
+        recipe = self.card.recipe
+        begin, end = NETWORK_SPAN
+        return foreground_probabilities(
+            array,
+            self._networks,
+            recipe.patch_zyx,
+            recipe.overlap,
+            device,
+            worth=worth,
+            flip_left_right=self.flip_left_right,
+            classes=len(self.card.classes),
+            on_tile=lambda share: progress(ProgressEvent(STAGE, begin + (end - begin) * share, "running the network")),
+        )
+
+    def _sentences(self, study: Study, region: HeadNeckRegion, highest_suv: float) -> list[str]:
+        """What the user should know about how the answer came about."""
+        sentences = [region.sentence()]
+        if study.ct is None and any(channel.image == CT for channel in self.card.recipe.channels):
+            sentences.append("There is no CT; the model ran on the PET alone, see its card for how well it does so.")
+        if highest_suv < UPTAKE_MIN_SUV:
+            sentences.append(
+                f"The highest SUV is {highest_suv:.2g}, below {UPTAKE_MIN_SUV:g}: nothing was searched. "
+                "Check that the PET holds SUV."
+            )
+        return [sentence for sentence in sentences if sentence]
+
+
+def _reference_image(study: Study, reference: str) -> sitk.Image:
+    if reference == PET:
+        return study.pet
+    if reference != CT:
+        raise InputError(f"The reference grid is '{PET}' or '{CT}', not '{reference}'.")
+    if study.ct is None:
+        raise InputError("The CT's grid was asked for as reference, but the study has no CT. Use the reference 'pet'.")
+    return study.ct

@@ -1,0 +1,206 @@
+"""Weights from disk to networks and back: hashed, compared and refused before anything wrong is run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from HNTumorSegLib.errors import ModelError, OutputError
+from HNTumorSegLib.models.card import CARD_FILE, ModelCard, WeightFile
+from HNTumorSegLib.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHT_SUFFIX = ".safetensors"
+_COPY_AGAIN = "Copy the model folder again from where it came from."
+
+
+def load_networks(folder: str | Path, device: str = "cpu") -> list[torch.nn.Module]:
+    """The networks of a model folder, ready to run.
+
+    Every weight file is read and its SHA-256 compared with the card before any of them is interpreted; then the
+    network is built from the card's recipe and keys, shapes and values are checked.
+
+    Args:
+        folder: a model folder (see :func:`HNTumorSegLib.models.registry.resolve_model`).
+        device: torch device the networks are put on.
+
+    Returns:
+        One network per weight file, in the card's order, in evaluation mode, without gradients.
+
+    Raises:
+        ModelError: a file is missing, changed or cut short, is no safetensors file, does not fit the recipe's
+            network (the first difference is named), or holds values that are not finite.
+    """
+    folder = Path(folder)
+    card = ModelCard.load(folder)
+    _check_card(card, folder)
+    contents = [_verified_bytes(folder, weight) for weight in card.weights]
+    return [
+        _network_with(card, folder / weight.file, content).to(device)
+        for weight, content in zip(card.weights, contents, strict=True)
+    ]
+
+
+def write_model(
+    folder: str | Path,
+    recipe: Recipe,
+    networks: Sequence[torch.nn.Module],
+    *,
+    name: str,
+    version: str,
+    intended_use: str,
+    limitations: str,
+    training_data: str,
+    licence: str,
+    performance: dict[str, dict[str, float]] | None = None,
+    changelog: Sequence[str] = (),
+) -> ModelCard:
+    """Write a model folder: one safetensors file per network, then the card with their hashes.
+
+    The card comes last and each file is renamed into place, so a folder with a card is always complete.
+
+    Raises:
+        ModelError: there is no network, or weights are not finite.
+        OutputError: the folder cannot be written.
+    """
+    import torch
+    from safetensors.torch import save
+
+    if not networks:
+        raise ModelError("A model needs at least one network; none was given.")
+    folder = Path(folder)
+    weights = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, network in enumerate(networks):
+            state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+            for key, value in state.items():
+                if not bool(torch.isfinite(value).all()):
+                    raise ModelError(f"Network {number} has values in '{key}' that are not finite; it was not written.")
+            content = save(state)
+            file = f"weights_{number}{WEIGHT_SUFFIX}"
+            _write_in_place(folder / file, lambda path, content=content: path.write_bytes(content))
+            weights.append(WeightFile(file, hashlib.sha256(content).hexdigest()))
+        card = ModelCard(
+            name=name,
+            version=version,
+            recipe=recipe,
+            weights=tuple(weights),
+            intended_use=intended_use,
+            limitations=limitations,
+            training_data=training_data,
+            licence=licence,
+            performance=dict(performance or {}),
+            changelog=tuple(changelog),
+        )
+        with tempfile.TemporaryDirectory(dir=folder) as part:
+            os.replace(card.save(Path(part)), folder / CARD_FILE)
+        _remove_former_weights(folder, {weight.file for weight in weights})
+    except OSError as error:
+        raise OutputError(f"The model cannot be written to '{folder}': {error.strerror or error}.") from error
+    return card
+
+
+def _write_in_place(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside ``path`` and rename, so that ``path`` is never half a file."""
+    part = path.with_name(path.name + ".part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_former_weights(folder: Path, current: set[str]) -> None:
+    """Delete ``weights_N`` files that an earlier, larger ensemble left and no card names any more."""
+    for path in folder.glob(f"weights_*{WEIGHT_SUFFIX}"):
+        if path.name not in current and re.fullmatch(rf"weights_\d+{re.escape(WEIGHT_SUFFIX)}", path.name):
+            path.unlink()
+
+
+def _check_card(card: ModelCard, folder: Path) -> None:
+    """What ``ModelCard.load`` lets pass and the code below relies on."""
+    if not card.weights:
+        raise ModelError(f"The card of model '{folder}' names no weight file. {_COPY_AGAIN}")
+    for weight in card.weights:
+        if Path(weight.file).name != weight.file or not weight.file.endswith(WEIGHT_SUFFIX):
+            raise ModelError(
+                f"The card of model '{folder}' names the weight file '{weight.file}'; only {WEIGHT_SUFFIX} files "
+                f"in the model folder itself are read. {_COPY_AGAIN}"
+            )
+    if not card.recipe.channels:
+        raise ModelError(f"The recipe in the card of model '{folder}' has no input channel. {_COPY_AGAIN}")
+
+
+def _verified_bytes(folder: Path, weight: WeightFile) -> bytes:
+    path = folder / weight.file
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"The weight file '{path}' is missing. {_COPY_AGAIN}") from error
+    except OSError as error:
+        raise ModelError(f"The weight file '{path}' cannot be read: {error.strerror or error}.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != weight.sha256.lower():
+        raise ModelError(
+            f"The weight file '{path}' was changed or cut short: its SHA-256 begins {found[:12]}, the card says "
+            f"{weight.sha256[:12]}. {_COPY_AGAIN}"
+        )
+    return content
+
+
+def _network_with(card: ModelCard, path: Path, content: bytes) -> torch.nn.Module:
+    """The recipe's network with the weights in ``content``; ``path`` is for messages."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"The weight file '{path}' is not a safetensors file: {error}. {_COPY_AGAIN}") from error
+    network = _build(card)
+    difference = first_difference(network.state_dict(), state)
+    if difference:
+        raise ModelError(
+            f"The weight file '{path}' does not fit the network '{card.recipe.network}' of its card: {difference}. "
+            "The card belongs to other weights, or this version of HNTumorSeg builds the network differently."
+        )
+    for key, value in state.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(f"The weight file '{path}' has values in '{key}' that are not finite. {_COPY_AGAIN}")
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+def _build(card: ModelCard) -> torch.nn.Module:
+    from HNTumorSegLib.networks import build_network
+
+    recipe = card.recipe
+    try:
+        return build_network(recipe.network, len(recipe.channels), len(card.classes), **recipe.network_options)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"The network '{recipe.network}' of model '{card.name}' cannot be built with the options "
+            f"{recipe.network_options}: {error}."
+        ) from error
+
+
+def first_difference(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
+    """The first key or shape in which two sets of weights differ, in words; empty when they fit."""
+    for key, tensor in expected.items():
+        if key not in found:
+            return f"'{key}' is missing from the file"
+        if found[key].shape != tensor.shape:
+            return f"'{key}' has shape {tuple(found[key].shape)} in the file and {tuple(tensor.shape)} in the network"
+    for key in found:
+        if key not in expected:
+            return f"the file's '{key}' is not in the network"
+    return ""

@@ -1,0 +1,418 @@
+"""Tiling against brute force, and delineations that lie where the lesion is."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from HNTumorSegLib.errors import Cancelled, InputError, ModelError
+from HNTumorSegLib.geometry import Geometry, image_from_array
+from HNTumorSegLib.inference.delineator import Delineator
+from HNTumorSegLib.inference.device import ComputeDevice, choose_device, has_native_bf16
+from HNTumorSegLib.inference.tiling import foreground_probabilities, gaussian_profile, tile_starts
+from HNTumorSegLib.inference.to_reference import decide, images_on_reference, normalised_entropy
+from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.models.loading import write_model
+from HNTumorSegLib.networks import build_network
+from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
+from HNTumorSegLib.study.study import Provenance, SeriesInfo, Study
+
+FP32 = ComputeDevice("cpu", False, "cpu (test, fp32)")
+IDENTITY = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
+FLIPPED = (-1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0)
+PERMUTED = (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)
+C, S = np.cos(0.35), np.sin(0.35)
+OBLIQUE = (C, -S, 0, S * C, C * C, -S, S * S, C * S, C)
+
+
+class Pointwise(torch.nn.Module):
+    """Logits that depend on the voxel alone."""
+
+    def forward(self, x):
+        first = x[:, :1]
+        return torch.cat([torch.zeros_like(first), 3 * first - 1, 2 - 4 * first], dim=1)
+
+
+class UptakeIsPrimary(torch.nn.Module):
+    """Primary tumour where the first channel (PET) is above one half."""
+
+    def forward(self, x):
+        primary = 40 * (x[:, :1] - 0.5)
+        return torch.cat([-primary, primary, torch.full_like(primary, -40.0)], dim=1)
+
+
+class Always(torch.nn.Module):
+    """The same probabilities everywhere."""
+
+    def __init__(self, *probabilities):
+        super().__init__()
+        self.logits = torch.log(torch.tensor(probabilities)).view(1, 3, 1, 1, 1)
+
+    def forward(self, x):
+        return self.logits.expand(len(x), 3, *x.shape[2:])
+
+
+def convolution_net(seed=0) -> torch.nn.Module:
+    """Each voxel sees two voxels around it."""
+    torch.manual_seed(seed)
+    conv = torch.nn.Conv3d
+    return torch.nn.Sequential(conv(2, 4, 3, padding=1), torch.nn.Tanh(), conv(4, 3, 3, padding=1)).eval()
+
+
+def untiled(net, array) -> np.ndarray:
+    with torch.no_grad():
+        return net(torch.from_numpy(array)[None]).softmax(1)[0, 1:].numpy()
+
+
+def random_array(*shape) -> np.ndarray:
+    return np.random.default_rng(5).uniform(0, 1, shape).astype(np.float32)
+
+
+# --- tiles and weights ---
+
+
+@pytest.mark.parametrize(("length", "patch", "overlap"), [(100, 32, 0.75), (33, 32, 0.5), (64, 16, 0.0), (7, 7, 0.5)])
+def test_tiles_cover_the_axis_and_overlap_enough(length, patch, overlap):
+    starts = tile_starts(length, patch, overlap)
+    covered = np.zeros(length, int)
+    for start in starts:
+        assert 0 <= start <= length - patch
+        covered[start : start + patch] += 1
+    assert covered.min() >= 1
+    assert all(b - a <= np.ceil(patch * (1 - overlap)) for a, b in itertools.pairwise(starts))
+    assert len(starts) <= np.ceil((length - patch) / (patch * (1 - overlap))) + 1
+
+
+def test_overlap_must_be_a_share():
+    with pytest.raises(ValueError, match="overlap"):
+        tile_starts(64, 32, 1.0)
+
+
+def test_gaussian_has_its_full_width_at_half_maximum_at_the_patch():
+    """Nikulin 2023: FWHM = side of the patch: 1/2 at the outer faces, half a voxel beyond the last centre."""
+    profile = gaussian_profile(32).astype(float)
+    np.testing.assert_allclose(profile, profile[::-1])
+    assert np.log(profile[0]) / np.log(0.5) == pytest.approx((15.5 / 16) ** 2)
+
+
+@pytest.mark.parametrize("shape", [(40, 36, 50), (16, 12, 12), (10, 30, 5)])
+def test_probabilities_of_constant_answers_stay_what_they_are(shape):
+    """The weights of all tiles sum to one at every voxel."""
+    result = foreground_probabilities(
+        random_array(1, *shape), [Always(0.2, 0.5, 0.3)], (16, 12, 12), (0.75, 0.5, 0.3), FP32
+    )
+    assert result.shape == (2, *shape)
+    np.testing.assert_allclose(result[0], 0.5, atol=1e-5)
+    np.testing.assert_allclose(result[1], 0.3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 36, 50), (10, 30, 5)])
+def test_tiling_of_a_pointwise_network_is_the_untiled_network(shape):
+    array = random_array(2, *shape)
+    result = foreground_probabilities(array, [Pointwise()], (16, 12, 12), (0.5, 0.5, 0.5), FP32)
+    np.testing.assert_allclose(result, untiled(Pointwise(), array), atol=1e-5)
+
+
+def test_tiling_equals_the_untiled_network_where_no_tile_ends_near():
+    """Patch 16, overlap 1/2: tiles end at multiples of 8, so positions 2 to 5 modulo 8 are two voxels from any end."""
+    array, net = random_array(2, 40, 40, 40), convolution_net()
+    result = foreground_probabilities(array, [net], (16, 16, 16), (0.5, 0.5, 0.5), FP32)
+    whole = untiled(net, array)
+    far = np.isin(np.arange(40) % 8, (2, 3, 4, 5))
+    inner = np.ix_([True, True], far, far, far)
+    np.testing.assert_allclose(result[inner], whole[inner], atol=1e-5)
+    assert np.abs(result - whole).max() > 1e-3  # elsewhere the tiles' zero padding shows
+
+
+def test_tiling_equals_a_brute_force_sum():
+    array, nets = random_array(2, 30, 26, 21), [convolution_net(0), convolution_net(1)]
+    patch, overlap = (16, 12, 12), (0.75, 0.5, 0.25)
+    result = foreground_probabilities(array, nets, patch, overlap, FP32)
+    position = np.stack(np.meshgrid(*(np.arange(p) for p in patch), indexing="ij"), axis=-1)
+    half_widths = (position - (np.array(patch) - 1) / 2) / np.array(patch) * 2
+    weight = 0.5 ** (half_widths**2).sum(axis=-1)
+    total, weights = np.zeros((2, 30, 26, 21)), np.zeros((30, 26, 21))
+    axes = [tile_starts(n, p, o) for n, p, o in zip((30, 26, 21), patch, overlap, strict=True)]
+    for corner in itertools.product(*axes):
+        box = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        tile = np.ascontiguousarray(array[(slice(None), *box)])
+        total[(slice(None), *box)] += weight * sum(untiled(net, tile) for net in nets) / 2
+        weights[box] += weight
+    np.testing.assert_allclose(result, total / weights, atol=1e-5)
+
+
+def test_every_tile_has_the_models_patch():
+    """With instance norm the patch belongs to the weights, also where the volume is smaller."""
+    seen = set()
+
+    class Recorder(Pointwise):
+        def forward(self, x):
+            seen.add(tuple(x.shape))
+            return super().forward(x)
+
+    for shape in ((20, 20, 20), (5, 40, 8)):
+        foreground_probabilities(random_array(2, *shape), [Recorder()], (8, 16, 12), (0.5, 0.5, 0.5), FP32)
+    assert seen == {(1, 2, 8, 16, 12)}
+
+
+def test_padding_holds_the_channels_own_values():
+    class Recorder(Pointwise):
+        def forward(self, x):
+            assert (x[0, 0, 4:] == 0.25).all()
+            assert (x[0, 1, 4:] == 0.75).all()
+            return super().forward(x)
+
+    foreground_probabilities(
+        random_array(2, 4, 8, 8), [Recorder()], (8, 8, 8), (0.5, 0.5, 0.5), FP32, padding=(0.25, 0.75)
+    )
+
+
+def test_tiles_without_anything_worth_looking_at_are_background():
+    worth = np.zeros((32, 8, 8), bool)
+    worth[2] = True
+    result = foreground_probabilities(
+        random_array(1, 32, 8, 8), [Always(0.2, 0.5, 0.3)], (8, 8, 8), (0.0, 0.0, 0.0), FP32, worth=worth
+    )
+    np.testing.assert_allclose(result[0, :8], 0.5, atol=1e-5)
+    assert (result[:, 8:] == 0).all()
+    nothing = foreground_probabilities(
+        random_array(1, 8, 8, 8), [Always(0.2, 0.5, 0.3)], (8, 8, 8), (0.0,) * 3, FP32, worth=np.zeros((8, 8, 8), bool)
+    )
+    assert (nothing == 0).all()
+
+
+def test_flipped_average_is_mirror_symmetric():
+    """The mean over x and its mirror image commutes with mirroring, whatever the network."""
+    array, net = random_array(2, 8, 8, 8), convolution_net()
+    options = {"patch_zyx": (8, 8, 8), "overlap": (0.0,) * 3, "device": FP32, "flip_left_right": True}
+    result = foreground_probabilities(array, [net], **options)
+    mirrored = foreground_probabilities(np.ascontiguousarray(array[..., ::-1]), [net], **options)
+    np.testing.assert_allclose(result, mirrored[..., ::-1], atol=1e-6)
+    assert np.abs(result - untiled(net, array)).max() > 1e-3
+
+
+# --- the voxel decision ---
+
+
+def test_decision_is_the_most_probable_class():
+    p = np.random.default_rng(1).dirichlet((1, 1, 1), 500).T
+    np.testing.assert_array_equal(decide(*p), p.argmax(axis=0))
+    tie = [np.array([0.4, 0.2]), np.array([0.4, 0.4]), np.array([0.2, 0.4])]
+    np.testing.assert_array_equal(decide(*tie), [0, 1])
+
+
+def test_entropy_is_0_when_sure_and_1_when_lost():
+    p = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0]], np.float32).T
+    np.testing.assert_allclose(normalised_entropy(*p), [0, 1, np.log(2) / np.log(3)], atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", [IDENTITY, FLIPPED, OBLIQUE])
+def test_box_of_tumour_loses_nothing(direction):
+    """The result equals a resampling of everything, background included, decided everywhere."""
+    grid = Geometry((24, 20, 70), (2.5, 2.5, 2.5), (-30.0, -25.0, -80.0), IDENTITY)
+    rng = np.random.default_rng(2)
+    foreground = np.zeros((2, *grid.shape_zyx), np.float32)
+    foreground[:, 4:64, 3:12, 5:18] = rng.uniform(0, 0.5, (2, 60, 9, 13))
+    target = geometry_about((40, 44, 90), (1.7, 1.5, 1.9), direction, center_mm=(2.0, -4.0, 10.0))
+    reference = image_from_array(np.zeros(target.shape_zyx, np.uint8), target)
+    images = images_on_reference(foreground, grid, reference)
+    all_of_it = [
+        sitk.GetArrayFromImage(sitk.Resample(image_from_array(p, grid), reference, sitk.Transform(), sitk.sitkLinear))
+        for p in foreground
+    ]
+    assert all_of_it[0].max() > 0.3
+    np.testing.assert_allclose(sitk.GetArrayFromImage(images.primary), all_of_it[0], atol=2e-3)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(images.node), all_of_it[1], atol=2e-3)
+    expected = np.argmax([1 - all_of_it[0] - all_of_it[1], *all_of_it], axis=0)
+    assert (sitk.GetArrayFromImage(images.labels) != expected).mean() < 1e-4
+
+
+# --- the whole way ---
+
+RECIPE = Recipe(
+    name="uptake",
+    source="a test",
+    channels=(Channel(PET, (0.0, 10.0)), Channel(CT, (-150.0, 250.0), missing=0.0)),
+    spacing_mm=2.5,
+    patch_zyx=(32, 32, 32),
+    network="attention_unet",
+    network_options={"channels": [4, 4, 4, 8], "heads": 2},
+)
+CARD = ModelCard("uptake", "1", RECIPE, (), "tests", "all", "none", "CC0-1.0")
+CENTER_MM = np.array([21.0, -14.0, 133.0])
+RADII_MM = np.array([14.0, 18.0, 22.0])
+
+
+def geometry_about(size, spacing_mm, direction, center_mm=(4.0, -6.0, 120.0)) -> Geometry:
+    at_zero = Geometry(size, spacing_mm, (0.0, 0.0, 0.0), direction)
+    middle = at_zero.to_lps((np.array(size) - 1) / 2)
+    return Geometry(size, spacing_mm, tuple(np.array(center_mm) - middle), direction)
+
+
+def hot_ellipsoid(geometry, inside=10.0, outside=1.2) -> sitk.Image:
+    """An ellipsoid along L, P, S about ``CENTER_MM``; voxels hold their share of it (3^3 points each)."""
+    k, j, i = np.meshgrid(*(np.arange(n) for n in geometry.shape_zyx), indexing="ij")
+    index = np.stack([i, j, k], axis=-1)
+    offsets = [np.array(o) for o in itertools.product((-1 / 3, 0, 1 / 3), repeat=3)]
+    share = sum(((((geometry.to_lps(index + o) - CENTER_MM) / RADII_MM) ** 2).sum(axis=-1) < 1) for o in offsets) / 27
+    return image_from_array((outside + share * (inside - outside)).astype(np.float32), geometry)
+
+
+def make_study(direction=IDENTITY, ct_direction=IDENTITY, with_ct=True) -> Study:
+    pet = hot_ellipsoid(geometry_about((36, 38, 34), (4.1, 3.9, 4.4), direction))
+    ct = None
+    if with_ct:
+        geometry = geometry_about((70, 66, 60), (2.1, 2.1, 3.0), ct_direction)
+        ct = image_from_array(np.full(geometry.shape_zyx, 40, np.int16), geometry)
+    info = SeriesInfo("", "PT", "")
+    return Study(pet, info, Provenance("file", "SUVbw", "as it is"), ct, info if with_ct else None)
+
+
+@pytest.fixture(scope="module")
+def uptake_delineator():
+    return Delineator.from_networks(CARD, [UptakeIsPrimary()], "cpu")
+
+
+@pytest.mark.parametrize(
+    "direction", [IDENTITY, FLIPPED, PERMUTED, OBLIQUE], ids=["plain", "flip", "permute", "oblique"]
+)
+@pytest.mark.parametrize("reference", [PET, CT])
+def test_label_lies_where_the_lesion_is(uptake_delineator, direction, reference):
+    study = make_study(direction, FLIPPED if direction == IDENTITY else direction)
+    delineation = uptake_delineator.delineate(study, reference)
+    expected = study.pet_geometry if reference == PET else study.ct_geometry
+    for image in (
+        delineation.labels,
+        delineation.primary_probability,
+        delineation.node_probability,
+        delineation.uncertainty,
+    ):
+        assert Geometry.from_image(image).distance_mm(expected) < 1e-6
+    labels = sitk.GetArrayFromImage(delineation.labels)
+    assert set(np.unique(labels)) == {0, 1}
+    index = np.argwhere(labels == 1)[:, ::-1]
+    center_mm = expected.to_lps(index.astype(float)).mean(axis=0)
+    np.testing.assert_allclose(center_mm, CENTER_MM, atol=0.5)
+    volume_ml = len(index) * expected.voxel_volume_ml
+    assert volume_ml == pytest.approx(4 / 3 * np.pi * np.prod(RADII_MM) / 1000, rel=0.12)
+    assert sitk.GetArrayFromImage(delineation.node_probability).max() < 1e-6
+    assert set(delineation.timings_s) == {"prepare", "network", "resample"}
+    assert (delineation.reference, delineation.card) == (reference, CARD)
+
+
+def test_ensemble_is_the_mean_of_its_members():
+    card_networks = [Always(0.1, 0.8, 0.1), Always(0.3, 0.2, 0.5)]
+    delineation = Delineator.from_networks(CARD, card_networks, "cpu").delineate(make_study())
+    primary = sitk.GetArrayFromImage(delineation.primary_probability)
+    node = sitk.GetArrayFromImage(delineation.node_probability)
+    middle = tuple(n // 2 for n in primary.shape)
+    assert (primary[middle], node[middle]) == pytest.approx((0.5, 0.3), abs=1e-4)
+    entropy = -sum(p * np.log(p) for p in (0.2, 0.5, 0.3)) / np.log(3)
+    assert sitk.GetArrayFromImage(delineation.uncertainty)[middle] == pytest.approx(entropy, abs=1e-4)
+
+
+def test_model_from_a_folder(tmp_path):
+    torch.manual_seed(0)
+    network = build_network(RECIPE.network, 2, 3, **RECIPE.network_options)
+    words = {"intended_use": "tests", "limitations": "all", "training_data": "none", "licence": "CC0-1.0"}
+    write_model(tmp_path / "m", RECIPE, [network], name="m", version="1", **words)
+    study = make_study()
+    from_folder = Delineator(tmp_path / "m", "cpu").delineate(study)
+    in_memory = Delineator.from_networks(CARD, [network], "cpu").delineate(study)
+    np.testing.assert_array_equal(
+        sitk.GetArrayViewFromImage(from_folder.primary_probability),
+        sitk.GetArrayViewFromImage(in_memory.primary_probability),
+    )
+    assert from_folder.device.startswith("cpu (")
+
+
+def test_progress_rises_to_one_and_may_cancel(uptake_delineator):
+    fractions = []
+    uptake_delineator.delineate(make_study(), progress=lambda event: fractions.append(event.fraction))
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert len(fractions) > 10
+
+    def stop(event):
+        if event.fraction > 0.3:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        uptake_delineator.delineate(make_study(), progress=stop)
+
+
+def test_what_the_user_is_told(uptake_delineator):
+    assert uptake_delineator.delineate(make_study()).warnings == []
+    assert "There is no CT" in uptake_delineator.delineate(make_study(with_ct=False)).warnings[0]
+    cold = make_study()
+    cold.pet = cold.pet * 0.05
+    delineation = uptake_delineator.delineate(cold)
+    assert "highest SUV is 0.5" in delineation.warnings[0]
+    assert sitk.GetArrayViewFromImage(delineation.labels).max() == 0
+
+
+def test_ct_grid_without_ct_and_unknown_grids(uptake_delineator):
+    with pytest.raises(InputError, match="the study has no CT"):
+        uptake_delineator.delineate(make_study(with_ct=False), CT)
+    with pytest.raises(InputError, match="'pet' or 'ct', not 'mr'"):
+        uptake_delineator.delineate(make_study(), "mr")
+
+
+def test_no_networks():
+    with pytest.raises(ModelError, match="no network"):
+        Delineator.from_networks(CARD, [])
+
+
+# --- devices ---
+
+
+def test_full_gpu_memory_falls_back_to_the_processor():
+    """Provoked by the error torch raises, as no GPU need be here."""
+
+    class Full(UptakeIsPrimary):
+        calls = 0
+
+        def forward(self, x):
+            Full.calls += 1
+            if Full.calls == 2:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    delineation = Delineator.from_networks(CARD, [Full()], "cpu").delineate(make_study())
+    assert "ran out of memory" in delineation.warnings[0]
+    assert sitk.GetArrayViewFromImage(delineation.labels).max() == 1
+
+
+def test_other_failures_of_the_network_are_not_hidden():
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Delineator.from_networks(CARD, [Broken()], "cpu").delineate(make_study())
+
+
+def test_devices_by_name():
+    assert choose_device("cpu").name == "cpu"
+    with pytest.raises(ModelError, match="no device 'tpu'"):
+        choose_device("tpu")
+    if torch.cuda.is_available():
+        assert choose_device("auto").name == "cuda:0"
+        with pytest.raises(ModelError, match="torch sees"):
+            choose_device("cuda:99")
+    else:
+        assert choose_device("auto").name == "cpu"
+        with pytest.raises(ModelError, match=r"sees no CUDA GPU\. Use --device cpu"):
+            choose_device("cuda")
+
+
+def test_bf16_only_where_the_processor_computes_in_it(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    for flags, native in (("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("amx_bf16 amx_tile", True)):
+        cpuinfo.write_text(f"processor : 0\nflags\t\t: {flags}\nprocessor : 1\nflags\t\t: {flags}\n")
+        assert has_native_bf16(cpuinfo) is native
+    assert has_native_bf16(tmp_path / "missing") is False
