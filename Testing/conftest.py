@@ -15,3 +15,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data sets are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def no_vtk_errors():
+    """Fails the test when VTK or MRML report an error in it; yields a function that returns what they said so far."""
+    vtk_core = pytest.importorskip("vtkmodules.vtkCommonCore", reason="the slicer extra is not installed")
+    pytest.importorskip("slicer", reason="the slicer extra is not installed")
+    before = vtk_core.vtkOutputWindow.GetInstance()
+    window = vtk_core.vtkStringOutputWindow()
+    vtk_core.vtkOutputWindow.SetInstance(window)
+    yield window.GetOutput
+    vtk_core.vtkOutputWindow.SetInstance(before)
+    assert "ERR" not in window.GetOutput().upper(), window.GetOutput()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train the bundled default model from nothing, evaluate it, and write its folder with the card.
 
-    python scripts/train_default.py --work DIR [--cases 420] [--steps 2000] [--out HNTumorSegLib/models/default]
+    python scripts/train_default.py --work DIR [--cases 600] [--steps 2500] [--out HNTumorSegLib/models/default]
 
 Everything follows from seeds. Cases and checkpoints stay in ``--work``; called again with the same folder it goes on
 where it stopped.
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import nn
 
 from HNTumorSegLib.inference.delineator import Delineator
+from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
@@ -67,11 +68,11 @@ def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 4 GB)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 8 GB)")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "HNTumorSegLib" / "models" / "default")
     parser.add_argument("--recipe", default="nikulin2023_fast")
-    parser.add_argument("--cases", type=int, default=420, help="phantom patients to train on")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--cases", type=int, default=600, help="phantom patients to train on")
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--evaluate", type=int, default=20, help="held-out phantom patients")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
+    keep_freed_memory()
     recipe = get_recipe(options.recipe)
     recipe = replace(recipe, training={**recipe.training, "steps": options.steps})
     cases = options.work / "cases"

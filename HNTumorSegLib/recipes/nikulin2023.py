@@ -58,7 +58,7 @@ def nikulin2023_fast() -> Recipe:
             "weight_decay": 1e-2,
             "batch": 2,
             "patch_zyx": [64, 80, 80],
-            "steps": 2000,
+            "steps": 2500,
             "ct_dropout": 0.25,
         },
         deviations=(
