@@ -1,0 +1,149 @@
+"""What a Slicer segment says about its lesion: tags and terminology, the same in files and in a live scene.
+
+Slicer keeps free text tags with every segment. Ours begin with ``HNTumorSeg.``; the terminology, the DICOM algorithm
+fields and the segmentation status are Slicer's own and shown in its user interface.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from urllib.parse import quote, unquote
+
+from HNTumorSegLib.errors import LesionError
+from HNTumorSegLib.lesions.codes import ANATOMY_CONTEXT, KINDS, STYLE, TERMINOLOGY_CONTEXT, Code
+from HNTumorSegLib.lesions.lesion import ADDED, CONFIRMED, EDITED, PROPOSED, STATUSES, Edit, Lesion
+
+ALGORITHM_NAME = "HNTumorSeg"
+TERMINOLOGY_TAG = "TerminologyEntry"
+SLICER_STATUS_TAG = "Segmentation.Status"
+ALGORITHM_TYPE_TAG = "DICOM.SegmentAlgorithmType"
+ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
+ID_TAG = "HNTumorSeg.Id"
+KIND_TAG = "HNTumorSeg.Kind"
+STATUS_TAG = "HNTumorSeg.Status"
+SCORE_TAG = "HNTumorSeg.Score"
+HISTORY_TAG = "HNTumorSeg.History"
+READ_TAGS = (TERMINOLOGY_TAG, SLICER_STATUS_TAG, ID_TAG, KIND_TAG, STATUS_TAG, SCORE_TAG, HISTORY_TAG)
+"""The tags that make a lesion when a segment is read."""
+
+# Values of Slicer's segment status column (vtkSlicerSegmentationsModuleLogic).
+SLICER_COMPLETED = "completed"
+SLICER_STATUS = {PROPOSED: "notstarted", EDITED: "inprogress", ADDED: "inprogress", CONFIRMED: SLICER_COMPLETED}
+# Defined terms of DICOM's Segment Algorithm Type (0062,0008), PS3.3 C.8.20.4.
+ALGORITHM_TYPE = {PROPOSED: "AUTOMATIC", CONFIRMED: "AUTOMATIC", EDITED: "SEMIAUTOMATIC", ADDED: "MANUAL"}
+
+
+def segment_id(lesion: Lesion) -> str:
+    """ID of a lesion's segment, unique within its set and unchanged by a new name or kind."""
+    return f"Lesion_{lesion.id}"
+
+
+def algorithm_type(lesion: Lesion) -> str:
+    """``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``; a lesion drawn or edited before it was confirmed stays so."""
+    if lesion.status == CONFIRMED and lesion.score is None:
+        return ALGORITHM_TYPE[ADDED]
+    changed = any(edit.volume_before_ml != edit.volume_after_ml for edit in lesion.history)
+    if lesion.status == CONFIRMED and changed:
+        return ALGORITHM_TYPE[EDITED]
+    return ALGORITHM_TYPE[lesion.status]
+
+
+def terminology_entry(kind: str) -> str:
+    """Slicer's serialised terminology of a lesion kind.
+
+    Seven parts joined by ``~``: context, category, type, type modifier, anatomic context, region, region modifier;
+    each code is ``scheme^value^meaning`` (vtkSlicerTerminologiesModuleLogic::SerializeTerminologyEntry).
+    """
+    style = STYLE[kind]
+
+    def code(c: Code) -> str:
+        return f"{c.scheme}^{c.value}^{c.meaning}"
+
+    parts = (TERMINOLOGY_CONTEXT, code(style.category), code(style.type), "^^")
+    return "~".join((*parts, ANATOMY_CONTEXT, code(style.anatomy), "^^"))
+
+
+def kind_of_terminology(entry: str) -> str | None:
+    """The lesion kind whose type code stands in a serialised terminology, whatever its context; None if neither."""
+    parts = entry.split("~")
+    if len(parts) < 3:
+        return None
+    scheme, _, rest = parts[2].partition("^")
+    value = rest.partition("^")[0]
+    for kind, style in STYLE.items():
+        if (scheme, value) == (style.type.scheme, style.type.value):
+            return kind
+    return None
+
+
+def lesion_tags(lesion: Lesion, algorithm_name: str = ALGORITHM_NAME) -> dict[str, str]:
+    """Every tag of a lesion's segment except the terminology, tag name to value."""
+    tags = {
+        SLICER_STATUS_TAG: SLICER_STATUS[lesion.status],
+        ALGORITHM_TYPE_TAG: algorithm_type(lesion),
+        ALGORITHM_NAME_TAG: algorithm_name.replace("|", " ").replace("\n", " "),
+        ID_TAG: str(lesion.id),
+        KIND_TAG: lesion.kind,
+        STATUS_TAG: lesion.status,
+    }
+    if lesion.score is not None:
+        tags[SCORE_TAG] = repr(float(lesion.score))
+    if lesion.history:
+        # Percent-encoded, because Slicer separates tags by a bare "|" and NRRD lines by a newline.
+        tags[HISTORY_TAG] = quote(json.dumps([asdict(edit) for edit in lesion.history]), safe="")
+    return tags
+
+
+def lesion_from_segment(lesion_id: int, name: str, tags: Mapping[str, str]) -> Lesion:
+    """The lesion that a segment stands for.
+
+    What a person sets in Slicer's own user interface wins: the terminology decides the kind, a segment marked
+    *completed* there is confirmed. A segment without our tags counts as added by a person.
+
+    Raises:
+        LesionError: when neither terminology, tag nor name tells primary tumour from nodal metastasis.
+    """
+    status = tags.get(STATUS_TAG, ADDED)
+    if status not in STATUSES:
+        status = ADDED
+    if status == PROPOSED and tags.get(SLICER_STATUS_TAG) == SLICER_COMPLETED:
+        status = CONFIRMED
+    return Lesion(lesion_id, _kind(name, tags), name, status, _score(tags), _history(tags))
+
+
+def free_id(tags: Mapping[str, str], lesions: Sequence[Lesion]) -> int:
+    """The id in the tags where it is a free one, else the next after the highest."""
+    taken = {lesion.id for lesion in lesions}
+    text = tags.get(ID_TAG, "")
+    if text.isdigit() and int(text) > 0 and int(text) not in taken:
+        return int(text)
+    return max(taken, default=0) + 1
+
+
+def _kind(name: str, tags: Mapping[str, str]) -> str:
+    kind = kind_of_terminology(tags.get(TERMINOLOGY_TAG, "")) or tags.get(KIND_TAG)
+    if kind in KINDS:
+        return kind
+    for kind, style in STYLE.items():
+        if name.lower().startswith(style.stem.lower()):
+            return kind
+    raise LesionError(
+        f"The segment '{name}' is neither a primary tumour nor a nodal metastasis. Set its terminology to "
+        f"'{STYLE['primary'].type.meaning}' or '{STYLE['node'].type.meaning}', or delete it."
+    )
+
+
+def _score(tags: Mapping[str, str]) -> float | None:
+    try:
+        return float(tags[SCORE_TAG])
+    except (KeyError, ValueError):
+        return None
+
+
+def _history(tags: Mapping[str, str]) -> list[Edit]:
+    try:
+        return [Edit(**entry) for entry in json.loads(unquote(tags[HISTORY_TAG]))]
+    except (KeyError, ValueError, TypeError):
+        return []
