@@ -22,6 +22,8 @@ from torch import nn
 
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
+from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.models.card_markdown import card_markdown
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
@@ -38,9 +40,11 @@ def say(event: ProgressEvent) -> None:
         log.info("%s %3.0f %% %s", event.stage, 100 * event.fraction, event.message)
 
 
-def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, steps: int, performance: dict) -> None:
+def write_default(
+    folder: Path, recipe: Recipe, network: nn.Module, cases: int, steps: int, performance: dict
+) -> ModelCard:
     """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
-    write_model(
+    return write_model(
         folder,
         recipe,
         [copy.deepcopy(network).half()],
@@ -103,7 +107,10 @@ def main(argv: list[str] | None = None) -> int:
         results = evaluate_phantoms(Delineator(options.out, "cpu"), seeds, with_ct=with_ct, progress=say)
         performance[title] = cohort_figures(results)
         log.info("%s: %s", title, performance[title])
-    write_default(options.out, recipe, network, options.cases, options.steps, performance)
+    card = write_default(options.out, recipe, network, options.cases, options.steps, performance)
+    page = REPOSITORY / "Resources" / "ModelCards" / "default.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(card_markdown(card), encoding="utf-8")
     return 0
 
 

@@ -71,8 +71,12 @@ def build_scene(
     lesion_set: LesionSet,
     measurements: Measurements | None,
     algorithm_name: str = ALGORITHM_NAME,
-) -> Any:
-    """Fill a scene with a study's volumes, lesions, table and views; returns the segmentation node."""
+) -> None:
+    """Fill a scene with a study's volumes, lesions, table and views.
+
+    Without lesions there is no segmentation node: MRML aborts the process when it bundles one without segments
+    (its storage node has no file extension then; seen with slicer-core 5.11).
+    """
     slicer = core_app.require_slicer()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
@@ -90,14 +94,12 @@ def build_scene(
     on_ct = ct is not None and lesion_set.geometry.distance_mm(study.ct_geometry) < lesion_set.geometry.distance_mm(
         study.pet_geometry
     )
-    segmentation = lesion_set_to_segmentation(
-        lesion_set, ct if on_ct else pet, SEGMENTATION_NAME, algorithm_name=algorithm_name
-    )
+    if len(lesion_set):
+        lesion_set_to_segmentation(lesion_set, ct if on_ct else pet, SEGMENTATION_NAME, algorithm_name=algorithm_name)
     if measurements is not None:
         table = measurements_to_table(measurements, TABLE_NAME, scene)
         put_into(hierarchy, study_item, table)
     _set_views(scene, pet, ct, _centre_lps_mm(study, lesion_set))
-    return segmentation
 
 
 def _centre_lps_mm(study: Study, lesion_set: LesionSet) -> np.ndarray:

@@ -1,0 +1,46 @@
+"""A model card as a page to read; ``Resources/ModelCards`` holds those of the bundled models."""
+
+from __future__ import annotations
+
+from HNTumorSegLib.models.card import ModelCard
+
+
+def card_markdown(card: ModelCard) -> str:
+    """The card in Markdown; every figure comes from the card's own ``performance``."""
+    recipe = card.recipe
+    channels = ", ".join(
+        f"{c.image.upper()} {c.window[0]:g} to {c.window[1]:g} {'SUVbw' if c.image == 'pet' else 'HU'}"
+        + ("" if c.missing is None else " (may be missing)")
+        for c in recipe.channels
+    )
+    lines = [
+        f"# {card.name} {card.version}",
+        "",
+        card.intended_use,
+        "",
+        f"**Limits.** {card.limitations}",
+        "",
+        "| what | |",
+        "|---|---|",
+        f"| classes | {', '.join(card.classes)} |",
+        f"| inputs | {channels} |",
+        f"| voxels | {recipe.spacing_mm:g} mm, tiles of {' x '.join(map(str, recipe.patch_zyx))} (z, y, x) |",
+        f"| recipe | {recipe.name} ({recipe.source}) |",
+        f"| training data | {card.training_data} |",
+        f"| licence | {card.licence} |",
+        *[f"| weights | {w.file}, SHA-256 {w.sha256} |" for w in card.weights],
+        "",
+        "## Where it differs from the publication",
+        *[f"- {sentence}" for sentence in recipe.deviations],
+        "",
+        "## Measured",
+    ]
+    names = list(dict.fromkeys(name for figures in card.performance.values() for name in figures))
+    if names:
+        lines += ["| data | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for data, figures in card.performance.items():
+            lines.append(f"| {data} | " + " | ".join(f"{figures[n]:g}" if n in figures else "" for n in names) + " |")
+    else:
+        lines.append("Nothing yet.")
+    lines += ["", "## Changes", *[f"- {sentence}" for sentence in card.changelog], ""]
+    return "\n".join(lines)
