@@ -28,3 +28,6 @@ def no_vtk_errors():
     yield window.GetOutput
     vtk_core.vtkOutputWindow.SetInstance(before)
     assert "ERR" not in window.GetOutput().upper(), window.GetOutput()
+
+
+pytest_plugins = ["slicer_host.fixtures"]  # the stand-in Slicer: host, module, module_widget, slice_views
