@@ -19,7 +19,7 @@ RECIPE = get_recipe("nikulin2023_fast")
 TINY = replace(
     RECIPE,
     network_options={"channels": [4, 8], "heads": 2, "norm": "batch"},
-    training={**RECIPE.training, "patch_zyx": [8, 16, 16], "steps": 6, "batch": 2},
+    training={**RECIPE.training, "patch_zyx": [8, 16, 16], "steps": 6, "batch": 2, "lesion_share": 0.5},
 )
 
 
@@ -35,14 +35,33 @@ def blob_case(index: int) -> Case:
     return Case(index, inputs, labels)
 
 
-def test_dice_ce_equals_monai():
+def test_dice_ce_equals_monai_and_the_class_means():
     from monai.losses import DiceLoss
 
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 4, 5, 6))
     dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1.0, smooth_dr=1.0)
-    expected = dice(logits, labels[:, None]) + torch.nn.functional.cross_entropy(logits, labels)
-    torch.testing.assert_close(dice_ce(logits, labels), expected)
+    entropy = -torch.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0].numpy()
+    lesions = (entropy[labels.numpy() == 1].mean() + entropy[labels.numpy() == 2].mean()) / 2
+    expected = float(dice(logits, labels[:, None])) + 0.5 * entropy.mean() + 0.5 * lesions
+    assert float(dice_ce(logits, labels, 0.5)) == pytest.approx(expected, rel=1e-5)
+    plain = float(dice(logits, labels[:, None])) + entropy.mean()
+    assert float(dice_ce(logits, labels)) == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_class_that_was_lost_comes_back():
+    """Plain Dice plus mean cross-entropy leaves a rare class at probability zero for good."""
+    labels = torch.zeros(1, 20, 20, 20, dtype=torch.long)
+    labels[0, 3:5, 3:5, 3:5], labels[0, 12:17, 12:17, 12:17] = 2, 1
+    bias = torch.tensor([12.0, 0.0, -12.0]).view(1, 3, 1, 1, 1)
+
+    def pull(lesion_share: float) -> float:
+        logits = (bias + torch.zeros(1, 3, 20, 20, 20)).requires_grad_()
+        dice_ce(logits, labels, lesion_share).backward()
+        return -float(logits.grad[0, 2][labels[0] == 2].sum())
+
+    assert pull(0.0) < 0.01
+    assert pull(0.5) > 0.1
 
 
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much():

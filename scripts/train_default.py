@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train the bundled default model from nothing, evaluate it, and write its folder with the card.
 
-    python scripts/train_default.py --work DIR [--cases 600] [--steps 2500] [--out HNTumorSegLib/models/default]
+    python scripts/train_default.py --work DIR [--cases N] [--steps N] [--start-from FOLDER] [--out FOLDER]
 
 Everything follows from seeds. Cases and checkpoints stay in ``--work``; called again with the same folder it goes on
 where it stopped.
@@ -40,9 +40,7 @@ def say(event: ProgressEvent) -> None:
         log.info("%s %3.0f %% %s", event.stage, 100 * event.fraction, event.message)
 
 
-def write_default(
-    folder: Path, recipe: Recipe, network: nn.Module, cases: int, steps: int, performance: dict
-) -> ModelCard:
+def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, performance: dict) -> ModelCard:
     """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
     return write_model(
         folder,
@@ -61,8 +59,10 @@ def write_default(
             "outside what it knows."
         ),
         training_data=(
-            f"{cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {cases - 1}), {steps} steps of recipe "
-            f"{recipe.name}. No patient data."
+            f"{cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {cases - 1}), recipe {recipe.name}. "
+            "No patient data. First 2,500 steps with lesion_share 0 (scripts/train_default.py --work A --out A/model --steps 2500 "
+            "--lesion-share 0), which lost the nodes, then the recipe's 1,500 steps from there "
+            "(scripts/train_default.py --work B --start-from A/model)."
         ),
         licence="Apache-2.0",
         performance=performance,
@@ -76,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "HNTumorSegLib" / "models" / "default")
     parser.add_argument("--recipe", default="nikulin2023_fast")
     parser.add_argument("--cases", type=int, default=600, help="phantom patients to train on")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--lesion-share", type=float, default=None, help="see HNTumorSegLib.training.losses")
+    parser.add_argument("--start-from", type=Path, default=None, help="model folder to start from")
     parser.add_argument("--evaluate", type=int, default=20, help="held-out phantom patients")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -86,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
 
     keep_freed_memory()
     recipe = get_recipe(options.recipe)
-    recipe = replace(recipe, training={**recipe.training, "steps": options.steps})
+    chosen = {"steps": options.steps, "lesion_share": options.lesion_share}
+    recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
     cases = options.work / "cases"
     write_cases(list(range(options.cases)), recipe, cases, options.workers, say)
     run = TrainingRun(
@@ -96,18 +99,19 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint=options.work / "checkpoint.pt",
         device=options.device,
         seed=options.seed,
+        start_from=options.start_from,
     )
     network = run.run(say)
 
     # Figures are measured on the folder that ships, read back, not on what is in memory.
-    write_default(options.out, recipe, network, options.cases, options.steps, {})
+    write_default(options.out, recipe, network, options.cases, {})
     seeds = list(range(EVALUATION_SEED, EVALUATION_SEED + options.evaluate))
     performance = {}
     for title, with_ct in (("phantom, PET and CT", True), ("phantom, PET only", False)):
         results = evaluate_phantoms(Delineator(options.out, "cpu"), seeds, with_ct=with_ct, progress=say)
         performance[title] = cohort_figures(results)
         log.info("%s: %s", title, performance[title])
-    card = write_default(options.out, recipe, network, options.cases, options.steps, performance)
+    card = write_default(options.out, recipe, network, options.cases, performance)
     page = REPOSITORY / "Resources" / "ModelCards" / "default.md"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(card_markdown(card), encoding="utf-8")

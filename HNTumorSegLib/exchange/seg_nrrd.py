@@ -10,6 +10,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,10 +19,13 @@ from HNTumorSegLib.errors import InputError
 from HNTumorSegLib.exchange.image_file import write_image
 from HNTumorSegLib.exchange.segment_facts import (
     ALGORITHM_NAME,
+    REMOVED_KEY,
     TERMINOLOGY_TAG,
     free_id,
     lesion_from_segment,
     lesion_tags,
+    removed_from_text,
+    removed_text,
     segment_id,
     terminology_entry,
 )
@@ -74,6 +78,8 @@ def segmentation_keys(lesion_set: LesionSet, algorithm_name: str = ALGORITHM_NAM
             "Tags": "".join(f"{name}:{value}|" for name, value in tags.items()),
         }
         keys.update({f"Segment{index}_{field}": value for field, value in fields.items()})
+    if lesion_set.removed:
+        keys[REMOVED_KEY] = quote(removed_text(lesion_set.removed), safe="")  # no line break in an NRRD field
     return keys | {
         "Segmentation_ContainedRepresentationNames": f"{BINARY_LABELMAP}|",
         "Segmentation_ConversionParameters": _reference_geometry(lesion_set.geometry),
@@ -155,7 +161,8 @@ def read_seg_nrrd(path: str | Path) -> LesionSet:
             logger.warning("'%s' gives %d voxels to a lesion that overlaps it.", segment.name, n_common)
         labels[mask & (labels == 0)] = lesion.id
         lesions.append(lesion)
-    return LesionSet(Geometry.from_image(image), labels, lesions)
+    removed = removed_from_text(unquote(keys.get(REMOVED_KEY, "")))
+    return LesionSet(Geometry.from_image(image), labels, lesions, removed=removed)
 
 
 def _segments(keys: dict[str, str]) -> list[_Segment]:

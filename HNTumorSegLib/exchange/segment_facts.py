@@ -7,13 +7,17 @@ fields and the segmentation status are Slicer's own and shown in its user interf
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from urllib.parse import quote, unquote
 
 from HNTumorSegLib.errors import LesionError
 from HNTumorSegLib.lesions.codes import ANATOMY_CONTEXT, KINDS, STYLE, TERMINOLOGY_CONTEXT, Code
+from HNTumorSegLib.lesions.editing import ADD, CLICK, MERGE, RELABEL, SPLIT
 from HNTumorSegLib.lesions.lesion import ADDED, CONFIRMED, EDITED, PROPOSED, STATUSES, Edit, Lesion
+
+logger = logging.getLogger(__name__)
 
 ALGORITHM_NAME = "HNTumorSeg"
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -25,6 +29,8 @@ KIND_TAG = "HNTumorSeg.Kind"
 STATUS_TAG = "HNTumorSeg.Status"
 SCORE_TAG = "HNTumorSeg.Score"
 HISTORY_TAG = "HNTumorSeg.History"
+REMOVED_KEY = "HNTumorSeg.Removed"
+"""Of the whole segmentation: the lesions that were deleted or merged away, with their histories."""
 READ_TAGS = (TERMINOLOGY_TAG, SLICER_STATUS_TAG, ID_TAG, KIND_TAG, STATUS_TAG, SCORE_TAG, HISTORY_TAG)
 """The tags that make a lesion when a segment is read."""
 
@@ -41,11 +47,18 @@ def segment_id(lesion: Lesion) -> str:
 
 
 def algorithm_type(lesion: Lesion) -> str:
-    """``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``; a lesion drawn or edited before it was confirmed stays so."""
-    if lesion.status == CONFIRMED and lesion.score is None:
+    """``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL``; confirming changes none of them.
+
+    A lesion found by one click is semi-automatic (a person chose the place, a threshold the voxels), one that was drawn
+    is manual; one of the model's becomes semi-automatic with its first change of voxels or kind.
+    """
+    tools = {edit.tool for edit in lesion.history}
+    if CLICK in tools or {ADD, MERGE} <= tools:
+        return ALGORITHM_TYPE[EDITED]
+    if ADD in tools or (lesion.status == CONFIRMED and lesion.score is None):
         return ALGORITHM_TYPE[ADDED]
     changed = any(edit.volume_before_ml != edit.volume_after_ml for edit in lesion.history)
-    if lesion.status == CONFIRMED and changed:
+    if lesion.status == CONFIRMED and (changed or tools & {RELABEL, SPLIT, MERGE}):
         return ALGORITHM_TYPE[EDITED]
     return ALGORITHM_TYPE[lesion.status]
 
@@ -94,6 +107,21 @@ def lesion_tags(lesion: Lesion, algorithm_name: str = ALGORITHM_NAME) -> dict[st
         # Percent-encoded, because Slicer separates tags by a bare "|" and NRRD lines by a newline.
         tags[HISTORY_TAG] = quote(json.dumps([asdict(edit) for edit in lesion.history]), safe="")
     return tags
+
+
+def removed_text(removed: Sequence[Lesion]) -> str:
+    """The removed lesions as JSON; empty when there are none."""
+    return json.dumps([asdict(lesion) for lesion in removed]) if removed else ""
+
+
+def removed_from_text(text: str | None) -> list[Lesion]:
+    """The lesions of :func:`removed_text`; none where the text is missing or damaged."""
+    try:
+        entries = json.loads(text or "[]")
+        return [Lesion(**{**entry, "history": [Edit(**edit) for edit in entry["history"]]}) for entry in entries]
+    except (KeyError, ValueError, TypeError, LesionError):
+        logger.warning("The record of removed lesions cannot be read and is left out.")
+        return []
 
 
 def lesion_from_segment(lesion_id: int, name: str, tags: Mapping[str, str]) -> Lesion:

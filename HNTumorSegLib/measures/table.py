@@ -115,14 +115,31 @@ def measure(lesion_set: LesionSet, pet: sitk.Image) -> Measurements:
     boxes = lesion_set.boxes()
     same_grid = lesion_set.geometry.distance_mm(Geometry.from_image(pet)) <= SAME_GRID_TOLERANCE_MM
     pet = pet if same_grid else sitk.Cast(pet, sitk.sitkFloat32)
-    rows = [_measure_lesion(lesion_set, lesion, boxes.get(lesion.id), pet, same_grid) for lesion in lesion_set.lesions]
+    rows = [measure_lesion(lesion_set, lesion, boxes.get(lesion.id), pet, same_grid) for lesion in lesion_set.lesions]
+    return with_totals(rows)
+
+
+def with_totals(rows: list[LesionMeasures]) -> Measurements:
+    """The table of these rows, with its totals."""
     totals = [_total(kind, [r for r in rows if r.kind == kind]) for kind in KINDS]
     return Measurements(rows, [*totals, _total(TOTAL, rows)])
 
 
-def _measure_lesion(
+def measure_lesion(
     lesion_set: LesionSet, lesion: Lesion, box: Box | None, pet: sitk.Image, same_grid: bool
 ) -> LesionMeasures:
+    """One row.
+
+    Args:
+        lesion_set: the lesions.
+        lesion: the one to measure.
+        box: where its voxels lie; None when it has none.
+        pet: SUVbw; 32-bit float when it lies on another grid.
+        same_grid: whether the PET lies on the lesions' grid.
+
+    Raises:
+        InputError: the PET has no value somewhere in the lesion.
+    """
     if box is None:
         return _row(lesion.id, lesion.name, lesion.kind, lesion.status, 0.0, (None, None, None), None)
     geometry = lesion_set.geometry

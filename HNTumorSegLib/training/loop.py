@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from HNTumorSegLib.errors import ModelError
+from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.recipes.recipe import Recipe
@@ -35,6 +36,8 @@ class TrainingRun:
         checkpoint: file that is written every ``save_every`` steps and read when it is there.
         device: torch device.
         seed: everything random follows from it.
+        save_every: steps between checkpoints.
+        start_from: model folder whose first network is the start instead of random weights.
     """
 
     recipe: Recipe
@@ -44,6 +47,7 @@ class TrainingRun:
     device: str = "cpu"
     seed: int = 0
     save_every: int = 50
+    start_from: Path | None = None
 
     def __post_init__(self) -> None:
         plan = self.recipe.training
@@ -60,6 +64,8 @@ class TrainingRun:
         self.losses: list[float] = []
         if self.checkpoint.exists():
             self._load()
+        elif self.start_from is not None:
+            self.network.load_state_dict(load_networks(self.start_from)[0].state_dict())
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to zero."""
@@ -97,7 +103,7 @@ class TrainingRun:
     def _one_step(self, inputs: torch.Tensor, labels: torch.Tensor) -> float:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
             logits = self.network(inputs)
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, labels, self.recipe.training.get("lesion_share", 0.0))
         if not torch.isfinite(loss):
             raise ModelError(
                 f"The loss of step {self.step} is {loss.item()}: lower the learning rate and go on from "
