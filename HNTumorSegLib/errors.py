@@ -44,3 +44,11 @@ class MissingPackageError(HNTumorSegError):
 
 class Cancelled(HNTumorSegError):
     """The user stopped the run; nothing was changed."""
+
+
+class OutOfMemoryError(HNTumorSegError):
+    """The computer's memory does not suffice; nothing was changed."""
+
+
+class WorkerError(HNTumorSegError):
+    """The separate process that delineates crashed or failed by a defect of ours; nothing was changed."""

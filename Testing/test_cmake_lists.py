@@ -1,4 +1,4 @@
-"""Every file of the library is installed with the Slicer extension and with the Python package."""
+"""Every file of library and module is installed with the Slicer extension, the library with the Python package too."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = ROOT / "HNTumorSegLib"
+LIBRARY, MODULE = ROOT / "HNTumorSegLib", ROOT / "HNTumorSeg"
 
 
-def listed(variable: str) -> list[str]:
-    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+def listed(variable: str, folder: Path = LIBRARY) -> list[str]:
+    text = (folder / "CMakeLists.txt").read_text(encoding="utf-8")
     return re.search(rf"set\({variable}\s+(.*?)\)", text, re.DOTALL).group(1).split()
 
 
-def tree() -> set[str]:
-    files = {p.relative_to(LIBRARY).as_posix() for p in LIBRARY.rglob("*") if p.is_file()}
+def tree(folder: Path = LIBRARY) -> set[str]:
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     return {f for f in files if "__pycache__" not in f and f != "CMakeLists.txt" and not Path(f).name.startswith(".")}
 
 
-def test_the_lists_hold_every_file_once():
-    scripts, resources = listed("MODULE_PYTHON_SCRIPTS"), listed("MODULE_PYTHON_RESOURCES")
+@pytest.mark.parametrize("folder", [LIBRARY, MODULE], ids=lambda folder: folder.name)
+def test_the_lists_hold_every_file_once(folder: Path):
+    scripts, resources = listed("MODULE_PYTHON_SCRIPTS", folder), listed("MODULE_PYTHON_RESOURCES", folder)
     assert len(scripts) == len(set(scripts))
     hint = "run scripts/update_cmake_lists.py"
-    assert set(scripts) == {f for f in tree() if f.endswith(".py")}, hint
-    assert set(resources) == {f for f in tree() if not f.endswith(".py")}, hint
+    assert set(scripts) == {f for f in tree(folder) if f.endswith(".py")}, hint
+    assert set(resources) == {f for f in tree(folder) if not f.endswith(".py")}, hint
+
+
+def test_the_extension_builds_both_parts():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert re.findall(r"^\s*add_subdirectory\((\w+)\)", text, re.MULTILINE) == ["HNTumorSegLib", "HNTumorSeg"]
+    for folder in (LIBRARY, MODULE):
+        name = re.search(r"NAME (\w+)", (folder / "CMakeLists.txt").read_text(encoding="utf-8")).group(1)
+        assert name == folder.name
 
 
 def test_every_resource_is_package_data():
@@ -57,7 +66,7 @@ def test_the_extension_has_the_metadata_that_slicer_asks_for():
 def test_no_python_file_is_kept_out_of_the_repository():
     """What git ignores would be listed here and missing in a fresh clone."""
     done = subprocess.run(
-        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "HNTumorSegLib"],
+        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "HNTumorSegLib", "HNTumorSeg"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

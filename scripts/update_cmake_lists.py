@@ -1,4 +1,4 @@
-"""Write the lists of Python files and resources in HNTumorSegLib/CMakeLists.txt anew.
+"""Write the lists of Python files and resources in the CMakeLists.txt of the library and of the module anew.
 
 A file that is missing there is missing from the installed extension; a test compares the lists with the tree.
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-LIBRARY = Path(__file__).resolve().parents[1] / "HNTumorSegLib"
-LISTS_FILE = LIBRARY / "CMakeLists.txt"
+ROOT = Path(__file__).resolve().parents[1]
 NOT_INSTALLED = {"CMakeLists.txt"}
 
-TEMPLATE = """\
+LISTS = """\
 # Written by scripts/update_cmake_lists.py: run it after adding, moving or removing a file.
 set(MODULE_PYTHON_SCRIPTS
 {scripts}
@@ -24,37 +23,59 @@ set(MODULE_PYTHON_RESOURCES
 {resources}
   )
 
+"""
+
+LIBRARY = """\
 # WITH_SUBDIR: installed as the package folder HNTumorSegLib beside the modules.
 slicerMacroBuildScriptedModule(
   NAME HNTumorSegLib
-  SCRIPTS ${{MODULE_PYTHON_SCRIPTS}}
-  RESOURCES ${{MODULE_PYTHON_RESOURCES}}
+  SCRIPTS ${MODULE_PYTHON_SCRIPTS}
+  RESOURCES ${MODULE_PYTHON_RESOURCES}
   WITH_SUBDIR
   )
 """
 
+MODULE = """\
+slicerMacroBuildScriptedModule(
+  NAME HNTumorSeg
+  SCRIPTS ${MODULE_PYTHON_SCRIPTS}
+  RESOURCES ${MODULE_PYTHON_RESOURCES}
+  WITH_GENERIC_TESTS
+  )
 
-def library_files() -> tuple[list[str], list[str]]:
-    """Python files and other files of the library, relative to it, sorted; no caches, no hidden files."""
+if(BUILD_TESTING)
+  # The class HNTumorSegTest in the module's file.
+  slicer_add_python_unittest(SCRIPT HNTumorSeg.py)
+endif()
+"""
+
+FOLDERS = {"HNTumorSegLib": LIBRARY, "HNTumorSeg": MODULE}
+"""What Slicer installs, and how it is to."""
+
+
+def files_of(folder: Path) -> tuple[list[str], list[str]]:
+    """Python files and other files, relative to the folder, sorted; no caches, no hidden files."""
     names = [
-        path.relative_to(LIBRARY).as_posix()
-        for path in LIBRARY.rglob("*")
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(LIBRARY).parts)
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
     ]
     scripts = sorted(name for name in names if name.endswith(".py"))
     return scripts, sorted(name for name in names if not name.endswith(".py") and name not in NOT_INSTALLED)
 
 
-def lists_text() -> str:
-    """What HNTumorSegLib/CMakeLists.txt should say."""
-    scripts, resources = ("\n".join(f"  {name}" for name in names) for names in library_files())
-    return TEMPLATE.format(scripts=scripts, resources=resources)
+def lists_text(name: str) -> str:
+    """What the CMakeLists.txt of a folder should say."""
+    scripts, resources = ("\n".join(f"  {file}" for file in files) for files in files_of(ROOT / name))
+    return LISTS.format(scripts=scripts, resources=resources) + FOLDERS[name]
 
 
 def main() -> int:
-    LISTS_FILE.write_text(lists_text(), encoding="utf-8")
-    scripts, resources = library_files()
-    print(f"{LISTS_FILE}: {len(scripts)} Python files, {len(resources)} resources")
+    for name in FOLDERS:
+        lists_file = ROOT / name / "CMakeLists.txt"
+        lists_file.write_text(lists_text(name), encoding="utf-8")
+        scripts, resources = files_of(ROOT / name)
+        print(f"{lists_file}: {len(scripts)} Python files, {len(resources)} resources")
     return 0
 
 

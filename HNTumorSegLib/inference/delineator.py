@@ -24,6 +24,7 @@ from HNTumorSegLib.inference.device import (
 )
 from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on_grid
 from HNTumorSegLib.inference.region import HeadNeckRegion, find_head_neck
+from HNTumorSegLib.inference.smaller_tiles import tile_sizes
 from HNTumorSegLib.inference.tiling import foreground_probabilities
 from HNTumorSegLib.inference.to_reference import images_on_reference
 from HNTumorSegLib.models.card import ModelCard
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import torch
 
 STAGE = "delineate"
+RUNNING = "running the network"
 NETWORK_SPAN = (0.1, 0.9)
 """Shares of the stage at which the network begins and ends: what the progress bar shows."""
 
@@ -87,9 +89,27 @@ class Delineator:
         self, card: ModelCard, networks: list[torch.nn.Module], device: ComputeDevice, flip_left_right: bool
     ) -> None:
         self.card = card
-        self.device = device
         self.flip_left_right = flip_left_right
-        self._networks = move_networks(networks, device)
+        self._networks = networks
+        self._place(device)
+
+    def _place(self, device: ComputeDevice) -> None:
+        """Put the networks on ``device``; where its memory is full, on the processor, and say so with every patient."""
+        self.device, self._remarks = device, []
+        try:
+            self._networks = move_networks(self._networks, device)
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self.device = cpu_device()
+        self._networks = move_networks(self._networks, self.device)
+        self._remarks = [
+            f"The GPU's memory is full and the model did not fit, so it ran on the processor "
+            f"({self.device.description}). Close other programs that use the GPU and run again."
+        ]
+        log.warning(self._remarks[0])
+        release_gpu_memory(device)
 
     def delineate(self, study: Study, reference: str = PET, progress: ProgressCallback = silent) -> Delineation:
         """Label image, probabilities and uncertainty of ``study`` on the grid of its PET or its CT.
@@ -114,8 +134,8 @@ class Delineator:
         grid = model_grid(
             Geometry.from_image(study.pet), recipe.spacing_mm, region.low_mm, region.high_mm, recipe.patch_zyx
         )
-        array = network_input(study, recipe, grid)
         suv = suv_on_grid(study, grid)
+        array = network_input(study, recipe, grid, suv)
         worth = suv >= UPTAKE_MIN_SUV
         highest_suv = float(suv.max())
         del suv
@@ -147,48 +167,57 @@ class Delineator:
     def _run(
         self, array: np.ndarray, worth: np.ndarray, progress: ProgressCallback
     ) -> tuple[np.ndarray, ComputeDevice, list[str]]:
-        """Foreground probabilities, where they were computed, and a warning if that was not where it was asked."""
-        try:
-            return self._tiles(array, worth, self.device, progress), self.device, []
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # The patch belongs to the model, so smaller tiles are no way out; the processor is.
-        asked, fallback = self.device, cpu_device()
+        """Foreground probabilities, where they were computed, and a warning if that was not as it was asked.
+
+        A GPU that runs out of memory is given smaller tiles where the networks allow it; then the processor runs.
+        """
+        asked, warnings = self.device, list(self._remarks)
+        for patch_zyx in tile_sizes(self.card.recipe.patch_zyx, self._networks):
+            if patch_zyx != self.card.recipe.patch_zyx:
+                size = " x ".join(str(n) for n in reversed(patch_zyx))
+                warnings = [f"The GPU ran out of memory, so the network ran in smaller tiles ({size} voxels)."]
+                log.warning(warnings[0])
+            try:
+                return self._tiles(array, worth, patch_zyx, asked, progress), asked, warnings
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Only here, outside the handler: the error's traceback held on to the tensors.
+            release_gpu_memory(asked)
+        fallback = cpu_device()
         warning = f"The GPU ran out of memory, so the network ran on the processor ({fallback.description})."
         log.warning(warning)
-        release_gpu_memory(asked)
         self._networks = move_networks(self._networks, fallback)
+        release_gpu_memory(asked)
         try:
-            return self._tiles(array, worth, fallback, progress), fallback, [warning]
+            return self._tiles(array, worth, self.card.recipe.patch_zyx, fallback, progress), fallback, [warning]
         finally:
-            self._return_to(asked)
-
-    def _return_to(self, device: ComputeDevice) -> None:
-        """Put the networks back for the next patient; where that fails, stay on the processor."""
-        try:
-            self._networks = move_networks(self._networks, device)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self.device = cpu_device()
-            self._networks = move_networks(self._networks, self.device)
+            self._place(asked)
 
     def _tiles(
-        self, array: np.ndarray, worth: np.ndarray, device: ComputeDevice, progress: ProgressCallback
+        self,
+        array: np.ndarray,
+        worth: np.ndarray,
+        patch_zyx: tuple[int, int, int],
+        device: ComputeDevice,
+        progress: ProgressCallback,
     ) -> np.ndarray:
-        recipe = self.card.recipe
         begin, end = NETWORK_SPAN
+
+        def on_tile(share: float) -> None:
+            progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING))
+
+        on_tile(0.0)
         return foreground_probabilities(
             array,
             self._networks,
-            recipe.patch_zyx,
-            recipe.overlap,
+            patch_zyx,
+            self.card.recipe.overlap,
             device,
             worth=worth,
             flip_left_right=self.flip_left_right,
             classes=len(self.card.classes),
-            on_tile=lambda share: progress(ProgressEvent(STAGE, begin + (end - begin) * share, "running the network")),
+            on_tile=on_tile,
         )
 
     def _sentences(self, study: Study, region: HeadNeckRegion, highest_suv: float) -> list[str]:

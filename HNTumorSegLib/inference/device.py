@@ -93,11 +93,25 @@ def has_native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return False
 
 
+GPU_MEMORY_WORDS = ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+MAIN_MEMORY_WORDS = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory", "Unable to allocate")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a GPU ran out of memory."""
     import torch
 
-    return isinstance(error, torch.cuda.OutOfMemoryError)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    # CUDA's own libraries raise a plain RuntimeError.
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in GPU_MEMORY_WORDS)
+
+
+def is_main_memory_full(error: BaseException) -> bool:
+    """Whether ``error`` says that the computer's main memory did not suffice (Python, numpy, torch or ITK)."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MAIN_MEMORY_WORDS)
 
 
 def release_gpu_memory(device: ComputeDevice) -> None:

@@ -43,13 +43,13 @@ def model_grid(
     return whole.crop(tuple(int(n) for n in start), tuple(int(n) for n in stop - start))
 
 
-def network_input(study: Study, recipe: Recipe, grid: Geometry) -> np.ndarray:
+def network_input(study: Study, recipe: Recipe, grid: Geometry, suv: np.ndarray | None = None) -> np.ndarray:
     """The channels of ``recipe`` on ``grid``.
 
     Values are averaged over the model's voxel where an image is finer than the grid, interpolated linearly, and each
     channel's window is mapped to 0..1 and clipped. Where the CT does not reach, and everywhere when the study has
     none, a CT channel holds its ``missing`` value (0, like air, where the CT does not reach and the recipe has no such
-    value). Where the PET does not reach, SUV is 0.
+    value). Where the PET does not reach, SUV is 0. ``suv`` is :func:`suv_on_grid`, where the caller has it already.
 
     Returns:
         float32 (C, Z, Y, X).
@@ -58,7 +58,7 @@ def network_input(study: Study, recipe: Recipe, grid: Geometry) -> np.ndarray:
         ModelError: the model needs a CT and there is none, or a channel asks for an unknown image.
         InputError: PET or CT hold values that are not finite.
     """
-    values: dict[str, np.ndarray | None] = {}
+    values: dict[str, np.ndarray | None] = {} if suv is None else {PET: suv}
     array = np.empty((len(recipe.channels), *grid.shape_zyx), np.float32)
     for index, channel in enumerate(recipe.channels):
         if channel.image not in values:

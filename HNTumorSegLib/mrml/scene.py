@@ -9,6 +9,7 @@ from HNTumorSegLib.mrml.volumes import (
     node_to_image,
     show_as_ct,
     show_as_pet,
+    show_as_uncertainty,
     volume_to_node,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "segmentation_to_lesion_set",
     "show_as_ct",
     "show_as_pet",
+    "show_as_uncertainty",
     "volume_to_node",
 ]

@@ -13,10 +13,13 @@ from HNTumorSegLib.exchange.seg_nrrd import BINARY_LABELMAP
 from HNTumorSegLib.exchange.segment_facts import (
     ALGORITHM_NAME,
     READ_TAGS,
+    REMOVED_KEY,
     TERMINOLOGY_TAG,
     free_id,
     lesion_from_segment,
     lesion_tags,
+    removed_from_text,
+    removed_text,
     segment_id,
     terminology_entry,
 )
@@ -68,9 +71,10 @@ def lesion_set_to_segmentation(
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference_volume_node)
     node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), reference_volume_node.GetID())
-    if reference_volume_node.GetTransformNodeID():
-        node.SetAndObserveTransformNodeID(reference_volume_node.GetTransformNodeID())
+    # The lesions lie where the volume is shown, its transform applied: no second transform for them.
     _add_segments(node.GetSegmentation(), lesion_set, algorithm_name)
+    if lesion_set.removed:
+        node.SetAttribute(REMOVED_KEY, removed_text(lesion_set.removed))
     _set_display(node)
     put_into_study_of(node, reference_volume_node)
     return node
@@ -84,7 +88,7 @@ def _add_segments(segmentation: Any, lesion_set: LesionSet, algorithm_name: str)
         segmentation.SetMasterRepresentationName(BINARY_LABELMAP)
     if not lesion_set.lesions:
         return
-    layer = _layer(lesion_set)
+    layer = layer_image(lesion_set)
     colors = lesion_colors(lesion_set)
     for lesion in lesion_set.lesions:
         segment = slicer.vtkSegment()
@@ -109,7 +113,7 @@ def set_terminology(segment: Any, entry: str) -> None:
         segment.SetTag(TERMINOLOGY_TAG, entry)
 
 
-def _layer(lesion_set: LesionSet) -> Any:
+def layer_image(lesion_set: LesionSet) -> Any:
     """The lesions' voxels as vtkOrientedImageData, cropped to where there are any; values are lesion ids."""
     slicer = core_app.require_slicer()
     box = box_of_nonzero(lesion_set.labels) or (slice(0, 1),) * 3
@@ -179,7 +183,7 @@ def segmentation_to_lesion_set(node: Any, geometry: Geometry | None = None) -> L
         if n_common:
             logger.warning("The segment '%s' gives %d voxels to one that overlaps it.", name, n_common)
         lesions.append(lesion)
-    return LesionSet(geometry, labels, lesions)
+    return LesionSet(geometry, labels, lesions, removed=removed_from_text(node.GetAttribute(REMOVED_KEY)))
 
 
 def _reference_geometry(node: Any) -> Geometry:
@@ -191,10 +195,10 @@ def _reference_geometry(node: Any) -> Geometry:
             f"The segmentation '{node.GetName()}' does not know the volume it belongs to. Choose its source volume "
             "in the Segment Editor, or give the grid."
         )
-    return _oriented_geometry(image, f"The segmentation '{node.GetName()}'")
+    return oriented_geometry(image, f"The segmentation '{node.GetName()}'")
 
 
-def _oriented_geometry(image: Any, what: str) -> Geometry:
+def oriented_geometry(image: Any, what: str) -> Geometry:
     """The grid of a vtkOrientedImageData, beginning at its extent's first voxel."""
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
@@ -214,7 +218,7 @@ def _mask(image: Any) -> np.ndarray:
 
 def _paste(labels: np.ndarray, geometry: Geometry, image: Any, lesion_id: int) -> int:
     """Write a segment's voxels into ``labels`` where they are free; the number of voxels that were not."""
-    mask, source = _mask(image), _oriented_geometry(image, "The segment")
+    mask, source = _mask(image), oriented_geometry(image, "The segment")
     box = box_of_nonzero(mask)
     mask, source = mask[box], source.crop(tuple(axis.start for axis in reversed(box)), mask[box].shape[::-1])
     start = np.rint(geometry.to_ijk(np.asarray(source.origin_mm))).astype(int)
@@ -235,10 +239,10 @@ def _paste(labels: np.ndarray, geometry: Geometry, image: Any, lesion_id: int) -
 
 def _tags(segment: Any) -> dict[str, str]:
     """The tags that make a lesion, as far as a segment has them."""
-    return {name: value for name in READ_TAGS if (value := _tag(segment, name))}
+    return {name: value for name in READ_TAGS if (value := segment_tag(segment, name))}
 
 
-def _tag(segment: Any, name: str) -> str:
+def segment_tag(segment: Any, name: str) -> str:
     """One tag of a segment, or an empty text; VTK hands text over through a reference."""
     from vtkmodules.vtkCommonCore import reference
 

@@ -23,7 +23,10 @@ CT_UNITS = "CodeValue:[hnsf'U]|CodingSchemeDesignator:UCUM|CodeMeaning:Hounsfiel
 PET_COLORS_FUSED = "vtkMRMLPETProceduralColorNodePET-DICOM"
 PET_COLORS_ALONE = "vtkMRMLColorTableNodeInvertedGrey"
 CT_COLORS = "vtkMRMLColorTableNodeGrey"
+UNCERTAINTY_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
 PET_RANGE_SUV = (0.0, 10.0)
+UNCERTAINTY_SHOWN = 0.1
+"""Below it the model was sure, and the images beneath show through."""
 CT_WINDOW_HU, CT_LEVEL_HU = 350.0, 40.0
 
 
@@ -170,6 +173,18 @@ def show_as_ct(node: Any) -> None:
     display.SetAndObserveColorNodeID(CT_COLORS)
     display.AutoWindowLevelOff()
     display.SetWindowLevel(CT_WINDOW_HU, CT_LEVEL_HU)
+    display.SetInterpolate(True)
+
+
+def show_as_uncertainty(node: Any) -> None:
+    """Colour a volume of uncertainty, 0 sure to 1, as a layer over images; where the model was sure it is clear."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(UNCERTAINTY_COLORS)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.AutoThresholdOff()
+    display.SetThreshold(UNCERTAINTY_SHOWN, 1.0)
+    display.ApplyThresholdOn()
     display.SetInterpolate(True)
 
 

@@ -37,6 +37,7 @@ class TrainingRun:
         device: torch device.
         seed: everything random follows from it.
         save_every: steps between checkpoints.
+        stop_after: end at this step of the schedule instead of the last one.
         start_from: model folder whose first network is the start instead of random weights.
     """
 
@@ -48,6 +49,7 @@ class TrainingRun:
     seed: int = 0
     save_every: int = 50
     start_from: Path | None = None
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         plan = self.recipe.training
@@ -88,13 +90,14 @@ class TrainingRun:
     def run(self, progress: ProgressCallback = silent) -> torch.nn.Module:
         """Train to the last step; raises :class:`ModelError` when the loss is no longer a number."""
         self.network.train()
-        while self.step < self.steps:
+        last = self.steps if self.stop_after is None else min(self.steps, self.stop_after)
+        while self.step < last:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.learning_rate(self.step)
             value = self._one_step(*self.batch(self.step))
             self.losses.append(value)
             self.step += 1
-            if self.step % self.save_every == 0 or self.step == self.steps:
+            if self.step % self.save_every == 0 or self.step == last:
                 self._save()
                 log.info("step %d of %d, loss %.4f", self.step, self.steps, np.mean(self.losses[-self.save_every :]))
             progress(ProgressEvent("train", self.step / self.steps, f"loss {value:.3f}"))

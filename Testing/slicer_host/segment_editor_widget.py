@@ -276,7 +276,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             return
         grid = self._effects_box.layout()
         while grid.count():
-            grid.takeAt(0).widget().deleteLater()
+            button = grid.takeAt(0).widget()
+            button.hide()  # it is deleted only when the events are next served
+            button.deleteLater()
         names = [name for name in self._order if name]
         if self.unorderedEffectsVisible:
             names += [name for name in EFFECTS if name not in names]

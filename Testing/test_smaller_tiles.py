@@ -1,0 +1,143 @@
+"""A GPU whose memory is full: smaller tiles, then the processor. Provoked by the error torch raises, without a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from test_inference import CARD, RECIPE, UptakeIsPrimary, make_study
+
+from HNTumorSegLib.inference.delineator import Delineator
+from HNTumorSegLib.inference.device import is_main_memory_full, is_out_of_memory
+from HNTumorSegLib.inference.smaller_tiles import takes_any_tile, tile_sizes
+from HNTumorSegLib.networks import build_network
+
+CARD_64 = replace(CARD, recipe=replace(RECIPE, patch_zyx=(32, 64, 64)))
+
+
+class SmallMemory(UptakeIsPrimary):
+    """Runs out of memory on tiles of more than ``limit`` voxels; it has a batch norm, so any tile will do."""
+
+    divisor = 8
+
+    def __init__(self, limit: int, norm=torch.nn.BatchNorm3d):
+        super().__init__()
+        self.norm = norm(2)
+        self.limit = limit
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(tuple(x.shape[2:]))
+        if x[0, 0].numel() > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(x)
+
+
+def delineate(network, card=CARD_64):
+    return Delineator.from_networks(card, [network], "cpu").delineate(make_study())
+
+
+def labels(delineation):
+    return sitk.GetArrayFromImage(delineation.labels)
+
+
+def test_tiles_are_halved_until_they_fit_and_the_answer_is_the_same():
+    network = SmallMemory(32 * 64 * 32)
+    delineation = delineate(network)
+    assert network.sizes[:2] == [(32, 64, 64), (32, 32, 64)]
+    assert set(network.sizes[1:]) == {(32, 32, 64)}
+    assert delineation.warnings == [
+        "The GPU ran out of memory, so the network ran in smaller tiles (64 x 32 x 32 voxels)."
+    ]
+    enough = delineate(SmallMemory(10**9))
+    assert enough.warnings == []
+    assert labels(enough).max() == 1
+    np.testing.assert_array_equal(labels(delineation), labels(enough))
+
+
+def test_the_next_patient_begins_with_the_models_patch_again():
+    network = SmallMemory(32 * 64 * 32)
+    delineator = Delineator.from_networks(CARD_64, [network], "cpu")
+    delineator.delineate(make_study())
+    network.limit = 10**9
+    network.sizes.clear()
+    assert delineator.delineate(make_study()).warnings == []
+    assert set(network.sizes) == {(32, 64, 64)}
+
+
+def test_where_half_the_patch_does_not_fit_either_the_processor_runs():
+    class FullUntilHalf(SmallMemory):
+        def forward(self, x):
+            self.limit = 10**9 if len(self.sizes) >= 4 else 1
+            return super().forward(x)
+
+    network = FullUntilHalf(1)
+    delineation = delineate(network)
+    # 16 x 32 x 32 is half of each side; after it the processor runs, in the model's patch.
+    assert network.sizes[:4] == [(32, 64, 64), (32, 32, 64), (32, 32, 32), (16, 32, 32)]
+    assert set(network.sizes[4:]) == {(32, 64, 64)}
+    assert "ran on the processor (cpu" in delineation.warnings[0]
+    assert delineation.device.startswith("cpu")
+    np.testing.assert_array_equal(labels(delineation), labels(delineate(SmallMemory(10**9))))
+
+
+def test_with_instance_norm_the_patch_is_kept():
+    class OnceFull(SmallMemory):
+        def forward(self, x):
+            self.limit = 1 if not self.sizes else 10**9
+            return super().forward(x)
+
+    network = OnceFull(1, torch.nn.InstanceNorm3d)
+    delineation = delineate(network)
+    assert set(network.sizes) == {(32, 64, 64)}
+    assert "processor" in delineation.warnings[0]
+
+
+def test_a_model_that_does_not_fit_on_the_gpu_runs_on_the_processor():
+    class TooLarge(UptakeIsPrimary):
+        moves = 0
+
+        def to(self, *where, **options):
+            TooLarge.moves += 1
+            if TooLarge.moves == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().to(*where, **options)
+
+    delineation = delineate(TooLarge())
+    assert "the model did not fit" in delineation.warnings[0]
+    assert labels(delineation).max() == 1
+
+
+@pytest.mark.parametrize(("norm", "free"), [("batch", True), ("instance", False)])
+def test_which_networks_take_any_tile(norm, free):
+    network = build_network("attention_unet", 2, 3, channels=[4, 4, 8], heads=2, norm=norm)
+    assert takes_any_tile([network]) is free
+    assert takes_any_tile([UptakeIsPrimary()]) is False  # nothing says so
+
+
+def test_sizes_are_what_the_network_can_take():
+    network = build_network("attention_unet", 2, 3, channels=[4, 4, 4, 4, 8], heads=2, norm="batch")
+    sizes = list(tile_sizes((96, 128, 128), [network]))
+    assert sizes == [(96, 128, 128), (96, 64, 128), (96, 64, 64), (48, 64, 64)]
+    with torch.inference_mode():
+        assert network.eval()(torch.zeros(1, 2, *sizes[-1])).shape[2:] == sizes[-1]
+    assert list(tile_sizes((48, 48, 48), [network])) == [(48, 48, 48)]  # 24 is no multiple of 16
+
+
+def test_kinds_of_full_memory_are_told_apart():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+    with pytest.raises(MemoryError) as numpy_error:
+        np.empty(2**62, np.uint8)
+    with pytest.raises(RuntimeError) as torch_error:
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError) as itk_error:
+        sitk.Image([2**16, 2**16, 2**14], sitk.sitkFloat64)
+    for error in (numpy_error.value, torch_error.value, itk_error.value):
+        assert is_main_memory_full(error), error
+        assert not is_out_of_memory(error)
+    assert not is_main_memory_full(RuntimeError("shapes do not fit"))
