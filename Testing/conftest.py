@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,13 @@ def no_vtk_errors():
 
 
 pytest_plugins = ["slicer_host.fixtures"]  # the stand-in Slicer: host, module, module_widget, slice_views
+
+
+@pytest.fixture
+def with_ctrl_c() -> Callable[[], None]:
+    """For ``Popen(preexec_fn=...)``: the child hears Ctrl-C also when the tests themselves run in the background."""
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return restore

@@ -408,7 +408,7 @@ def test_a_defect_is_one_line_with_a_hint(arguments, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(number, arguments, model, tmp_path):
+def test_an_interrupted_run_leaves_nothing(number, arguments, model, tmp_path, with_ctrl_c):
     """A real process is stopped while its network waits."""
     code = (
         "import sys, time, torch\nfrom HNTumorSegLib import cli, networks\nimport threshold_net\n"
@@ -419,7 +419,12 @@ def test_an_interrupted_run_leaves_nothing(number, arguments, model, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=with_ctrl_c,
     )
     for line in process.stdout:
         if line.startswith("running"):

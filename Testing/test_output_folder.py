@@ -237,7 +237,7 @@ def test_full_disk_leaves_nothing(tmp_path, with_scene):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_ctrl_c_leaves_nothing(tmp_path):
+def test_ctrl_c_leaves_nothing(tmp_path, with_ctrl_c):
     code = """
         import time
         from HNTumorSegLib.exchange.output_folder import staged_output
@@ -247,7 +247,11 @@ def test_ctrl_c_leaves_nothing(tmp_path):
             time.sleep(60)
     """
     with subprocess.Popen(
-        [*script(code), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*script(code), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=with_ctrl_c,
     ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
