@@ -36,7 +36,7 @@ def nikulin2023() -> Recipe:
         deviations=(
             "Width, depth and normalisation are in the paper's supplement only; four levels of 32 to 256 features "
             "with instance norm are the field's usual choice.",
-            "PET is mapped from the fixed window 0 to 20 SUV instead of each scan's own range, so that a hot bladder "
+            "PET is mapped from a fixed window of SUV instead of each scan's own range, so that a hot bladder "
             "or brain does not change how a tumour looks.",
         ),
     )
