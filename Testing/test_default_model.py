@@ -47,6 +47,13 @@ def test_the_card_reports_what_was_measured():
         assert figures["ttb_true_ml"] > 100
 
 
+@pytest.mark.xfail(reason="the bundled model reaches 0.769; its card says so", strict=True)
+def test_the_promised_cohort_dsc_is_reached():
+    """Cohort DSC of the union of at least 0.80 on 20 phantom patients never trained on."""
+    figures = ModelCard.load(resolve_model(DEFAULT_MODEL)).performance["phantom, PET and CT"]
+    assert figures["dsc_union"] >= 0.80
+
+
 @pytest.mark.parametrize("with_ct", [True, False])
 def test_a_patient_it_never_saw(delineator, patient, with_ct):
     study = patient.study if with_ct else replace(patient.study, ct=None, ct_info=None)

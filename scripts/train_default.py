@@ -32,12 +32,7 @@ from HNTumorSegLib.training.loop import TrainingRun
 from HNTumorSegLib.training.phantom_cases import read_case, write_cases
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-HISTORY = (
-    "Three runs of scripts/train_default.py, each --start-from the one before: (1) --steps 2500 --lesion-share 0, "
-    "which lost the nodes; (2) --steps 1500 --lesion-share 0.5 --stop-after 450, which brought them back, with many "
-    "false ones; (3) the recipe's own settings."
-)
-"""How the weights that are bundled came about; the third run alone is a plain training from nothing."""
+BUNDLED = REPOSITORY / "HNTumorSegLib" / "models" / "default"
 
 log = logging.getLogger("train_default")
 
@@ -47,7 +42,21 @@ def say(event: ProgressEvent) -> None:
         log.info("%s %3.0f %% %s", event.stage, 100 * event.fraction, event.message)
 
 
-def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, performance: dict) -> ModelCard:
+def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
+    """What this run was trained on and how, after what the model it started from says of itself."""
+    plan = recipe.training
+    last = plan["steps"] if options.stop_after is None else options.stop_after
+    this_run = (
+        f"{options.cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {options.cases - 1}), no patient "
+        f"data; recipe {recipe.name}, {last} of {plan['steps']} steps, lesion_share {plan['lesion_share']:g}, "
+        f"seed {options.seed}."
+    )
+    if options.start_from is None:
+        return f"From random weights: {this_run}"
+    return f"{ModelCard.load(options.start_from).training_data} Then: {this_run}"
+
+
+def write_default(folder: Path, recipe: Recipe, network: nn.Module, history: str, performance: dict) -> ModelCard:
     """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
     return write_model(
         folder,
@@ -65,10 +74,7 @@ def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, 
             "PET alone, less well than with a CT. Other tracers than FDG, children and patients after surgery are "
             "outside what it knows."
         ),
-        training_data=(
-            f"{cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {cases - 1}), recipe {recipe.name}. "
-            f"No patient data. {HISTORY}"
-        ),
+        training_data=history,
         licence="Apache-2.0",
         performance=performance,
         changelog=("0.1.0: first default, one network.",),
@@ -78,7 +84,7 @@ def write_default(folder: Path, recipe: Recipe, network: nn.Module, cases: int, 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 8 GB)")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "HNTumorSegLib" / "models" / "default")
+    parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--recipe", default="nikulin2023_fast")
     parser.add_argument("--cases", type=int, default=600, help="phantom patients to train on")
     parser.add_argument("--steps", type=int, default=None)
@@ -111,7 +117,8 @@ def main(argv: list[str] | None = None) -> int:
     network = run.run(say)
 
     # Figures are measured on the folder that ships, read back, not on what is in memory.
-    write_default(options.out, recipe, network, options.cases, {})
+    history = training_history(recipe, options)
+    write_default(options.out, recipe, network, history, {})
     seeds = list(range(EVALUATION_SEED, EVALUATION_SEED + options.evaluate))
     results = evaluate_phantoms(Delineator(options.out, "cpu"), seeds, say)
     performance = {
@@ -119,10 +126,11 @@ def main(argv: list[str] | None = None) -> int:
         "phantom, PET only": cohort_figures([r.pet_only for r in results]),
     }
     log.info("%s", performance)
-    card = write_default(options.out, recipe, network, options.cases, performance)
-    page = REPOSITORY / "Resources" / "ModelCards" / "default.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(card_markdown(card), encoding="utf-8")
+    card = write_default(options.out, recipe, network, history, performance)
+    if options.out.resolve() == BUNDLED:
+        page = REPOSITORY / "Resources" / "ModelCards" / "default.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(card_markdown(card), encoding="utf-8")
     return 0
 
 

@@ -38,7 +38,10 @@ def choose_pet(listing: Sequence[DicomSeries], where: str, wanted: str | None = 
         return by_name(listing, wanted, "PT"), []
     pets = [one for one in listing if one.modality == "PT"]
     if not pets:
-        raise DicomError(f"There is no PET (modality PT) in '{where}'; it holds: {describe_all(listing)}.")
+        raise DicomError(
+            f"There is no PET (modality PT) in '{where}'; it holds: {describe_all(listing)}. "
+            "Give the folder of the PET series."
+        )
     if len(pets) == 1:
         return pets[0], []
     corrected = [one for one in pets if one.is_attenuation_corrected]
