@@ -70,7 +70,10 @@ class RunOptions:
 
 @dataclass
 class RunResult:
-    """Everything a run found and wrote; ``files`` are the final paths by file name."""
+    """What a run found and wrote; ``files`` are the final paths by file name.
+
+    ``delineation`` is without the probabilities, which nothing needs once the lesions are made.
+    """
 
     study: Study
     delineation: Delineation
@@ -127,10 +130,11 @@ def run_into(
     with _stage("measure", timings_s, progress):
         lesion_set = lesions_from_delineation(delineation, delineation.card.recipe.minimum_lesion_ml)
         measurements = measure(lesion_set, study.pet)
-    result = RunResult(study, delineation, lesion_set, measurements, timings_s=timings_s)
-    result.warnings = [*remarks, *study.warnings, *delineation.warnings, *lesion_set.notes]
+    warnings = [*remarks, *study.warnings, *delineation.warnings, *lesion_set.notes]
     if not len(lesion_set):
-        result.warnings.append(nothing_found(result))
+        warnings.append(nothing_found(study, delineation))
+    delineation = delineation.without_probabilities()
+    result = RunResult(study, delineation, lesion_set, measurements, timings_s=timings_s, warnings=warnings)
     if truth is not None:
         result.agreement = agreement(_label_image(lesion_set), truth(lesion_set.geometry))
     _write(folder, options, result, progress)
@@ -164,11 +168,11 @@ def _read(options: RunOptions, progress: ProgressCallback) -> Study:
     )
 
 
-def nothing_found(result: RunResult) -> str:
+def nothing_found(study: Study, delineation: Delineation) -> str:
     """Why there is no lesion, with the numbers to judge it by."""
-    images = (result.delineation.primary_probability, result.delineation.node_probability)
+    images = (delineation.primary_probability, delineation.node_probability)
     highest = max(float(sitk.GetArrayViewFromImage(image).max()) for image in images)
-    suv_max = float(np.nanmax(sitk.GetArrayViewFromImage(result.study.pet)))
+    suv_max = float(np.nanmax(sitk.GetArrayViewFromImage(study.pet)))
     return (
         f"No lesion found: the highest tumour probability of any voxel is {highest:.3f} and the PET's SUVmax is "
         f"{suv_max:.2f}. Look at the images before you take this as an answer."

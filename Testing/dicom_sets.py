@@ -83,3 +83,10 @@ def save(slices: list[FileDataset], folder: Path, names: list[str] | None = None
     for ds, name in zip(slices, names, strict=True):
         ds.save_as(folder / name, enforce_file_format=True)
     return folder
+
+
+def mixed(folder: Path, *series) -> Path:
+    """Several series below one folder."""
+    for n, slices in enumerate(series):
+        save(slices, folder / f"s{n}")
+    return folder

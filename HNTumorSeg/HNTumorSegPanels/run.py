@@ -14,7 +14,7 @@ from HNTumorSegLib.models.registry import resolve_model
 from HNTumorSegLib.mrml.scene import lesion_set_to_segmentation, show_as_uncertainty, volume_to_node
 from HNTumorSegLib.mrml.segmentations import put_into_study_of
 from HNTumorSegLib.mrml.study_nodes import study_from_nodes
-from HNTumorSegLib.run import RunResult, nothing_found
+from HNTumorSegLib.run import nothing_found
 from HNTumorSegLib.worker_client import WorkerClient, WorkerFailed, WorkerProgress, WorkerResult
 from HNTumorSegLib.worker_process import python_executable
 from HNTumorSegPanels.parameters import Origin
@@ -146,7 +146,7 @@ class DelineationRun:
         put_into_study_of(uncertainty, self._reference)
         notes = list(dict.fromkeys([*self._study.warnings, *delineation.warnings, *lesion_set.notes]))
         if not len(lesion_set):
-            notes.append(nothing_found(RunResult(self._study, delineation, lesion_set, None)))
+            notes.append(nothing_found(self._study, delineation))
         Origin(segmentation).set(self._pet, self._ct, uncertainty, model, delineation.device, notes)
         self.segmentation = segmentation
         seconds = time.monotonic() - self._began

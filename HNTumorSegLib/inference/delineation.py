@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import SimpleITK as sitk
 
@@ -16,8 +16,9 @@ class Delineation:
 
     Attributes:
         labels: unsigned 8-bit; 0 background, 1 primary tumour, 2 lymph-node metastasis.
-        primary_probability, node_probability: 32-bit float, 0 to 1, resampled before the voxel decision.
-        uncertainty: 32-bit float, 0 (sure) to 1: entropy of the three class probabilities over log 3.
+        primary_probability, node_probability: 32-bit float, 0 to 1, resampled before the voxel decision; None after
+            :meth:`without_probabilities`.
+        uncertainty: 32-bit float, 0 (sure) to 1: entropy of the three class probabilities over log 3; None likewise.
         reference: ``pet`` or ``ct``: whose grid this is.
         card: the model that spoke.
         device: where it ran, for instance ``cpu (2 threads, bf16)``.
@@ -26,9 +27,9 @@ class Delineation:
     """
 
     labels: sitk.Image
-    primary_probability: sitk.Image
-    node_probability: sitk.Image
-    uncertainty: sitk.Image
+    primary_probability: sitk.Image | None
+    node_probability: sitk.Image | None
+    uncertainty: sitk.Image | None
     reference: str
     card: ModelCard
     device: str
@@ -39,3 +40,7 @@ class Delineation:
     def geometry(self) -> Geometry:
         """The grid all images lie on."""
         return Geometry.from_image(self.labels)
+
+    def without_probabilities(self) -> Delineation:
+        """The same without the three float images: on a whole-body CT's grid they take more than 1 GB."""
+        return replace(self, primary_probability=None, node_probability=None, uncertainty=None)
