@@ -182,7 +182,7 @@ class HNTumorSegLogic(ScriptedLoadableModuleLogic, LesionLogic):
     # Keeping
 
     def save(self, segmentation, pet, folder):
-        """Write the result files into a folder; returns their paths."""
+        """Write the result files and the scene into a folder; returns their paths, and what the scene leaves out."""
         from HNTumorSegPanels import results
 
         measurements = self.measure(segmentation, pet)

@@ -52,3 +52,7 @@ class OutOfMemoryError(HNTumorSegError):
 
 class WorkerError(HNTumorSegError):
     """The separate process that delineates crashed or failed by a defect of ours; nothing was changed."""
+
+
+class SurvivalError(HNTumorSegError):
+    """A survival table, or what is asked of it, cannot be used; the message names the column and the patients."""

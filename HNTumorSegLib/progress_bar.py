@@ -19,6 +19,9 @@ TITLES = {
     "delineate": "Delineating",
     "measure": "Measuring",
     "write": "Writing the results",
+    "prepare": "Preparing the cases",
+    "train": "Training",
+    "predict": "Delineating the cases",
 }
 
 

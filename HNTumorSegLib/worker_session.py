@@ -118,6 +118,8 @@ class WorkerSession:
         try:
             for line in self._process.stdout:
                 self._hear(line)
+                if self._mistake:  # what it had said before it was killed is not believed either
+                    break
         except (OSError, ValueError) as error:  # the pipe broke: it ends
             log.debug("%s", error)
         finally:
@@ -141,6 +143,7 @@ class WorkerSession:
                     f"protocol {PROTOCOL_VERSION}. Restart the application, so that both are of one version."
                 )
                 self._process.kill_tree()
+                return
         elif isinstance(event, Ready):
             self.ready.set()
         self._on_event(self, event)

@@ -47,7 +47,6 @@ def test_the_card_reports_what_was_measured():
         assert figures["ttb_true_ml"] > 100
 
 
-@pytest.mark.xfail(reason="the bundled model reaches 0.769; its card says so", strict=True)
 def test_the_promised_cohort_dsc_is_reached():
     """Cohort DSC of the union of at least 0.80 on 20 phantom patients never trained on."""
     figures = ModelCard.load(resolve_model(DEFAULT_MODEL)).performance["phantom, PET and CT"]
@@ -59,7 +58,7 @@ def test_a_patient_it_never_saw(delineator, patient, with_ct):
     study = patient.study if with_ct else replace(patient.study, ct=None, ct_info=None)
     found = overlap(label_image(lesions_from_delineation(delineator.delineate(study))), patient.truth)
     assert found.union.true_ml > 1
-    assert found.union.dsc > 0.5
+    assert found.union.dsc > 0.6
 
 
 def test_a_patient_without_tumour_has_next_to_nothing(delineator):

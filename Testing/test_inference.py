@@ -188,7 +188,7 @@ def test_tiles_without_anything_worth_looking_at_are_background():
 def test_flipped_average_is_mirror_symmetric():
     """The mean over x and its mirror image commutes with mirroring, whatever the network."""
     array, net = random_array(2, 8, 8, 8), convolution_net()
-    options = {"patch_zyx": (8, 8, 8), "overlap": (0.0,) * 3, "device": FP32, "flip_left_right": True}
+    options = {"patch_zyx": (8, 8, 8), "overlap": (0.0,) * 3, "device": FP32, "flip_axes": "x"}
     result = foreground_probabilities(array, [net], **options)
     mirrored = foreground_probabilities(np.ascontiguousarray(array[..., ::-1]), [net], **options)
     np.testing.assert_allclose(result, mirrored[..., ::-1], atol=1e-6)

@@ -285,6 +285,31 @@ def click_in_views(host, module_widget, ras) -> None:
     host.process_events()
 
 
+def test_corrections_of_several_lesions_are_one_undo(host, module_widget, case):
+    ui = module_widget.ui
+    before = [column(ui, name) for name in COLUMNS]
+    select(ui, "Node 1", "Node 2")
+    ui.primaryButton.click()
+    assert names(ui) == segment_names(case) == ["Primary 1", "Primary 2", "Primary 3"]
+    assert ui.recordTable.rowCount == 2
+    ui.undoButton.click()
+    assert [column(ui, name) for name in COLUMNS] == before
+    assert not ui.undoButton.enabled
+    select(ui, "Node 1", "Primary 1")
+    ui.confirmButton.click()
+    ui.undoButton.click()
+    assert not ui.undoButton.enabled
+    select(ui, "Node 1", "Node 2")
+    ui.deleteButton.click()
+    assert names(ui) == segment_names(case) == ["Primary 1"]
+    ui.undoButton.click()
+    assert [column(ui, name) for name in COLUMNS] == before
+    assert segment_names(case) == names(ui)
+    ui.redoButton.click()
+    assert names(ui) == segment_names(case) == ["Primary 1"]
+    assert not ui.redoButton.enabled
+
+
 def test_add_by_one_click(host, module_widget, case):
     import slicer
 

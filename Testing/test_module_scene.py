@@ -1,15 +1,12 @@
-"""The module beside Slicer's own editors and files: painting, segments list, uncertainty, saving, closing the scene."""
+"""The module beside Slicer's own editors and files: painting, segments list, uncertainty, closing the scene."""
 # ruff: noqa: F811  the fixture `case` is imported, and named again by each test that takes it
 
 from __future__ import annotations
-
-import os
 
 import module_cases
 import numpy as np
 import pytest
 from test_module_panel import (
-    COLUMNS,
     DEBOUNCED_S,
     case,  # noqa: F401
     cell,
@@ -101,7 +98,7 @@ def test_recoded_in_slicers_own_list(host, module_widget, case):
     assert segment_names(case) == ["Node 1", "Primary 1", "Primary 2"]
 
 
-# --- uncertainty, saving ---
+# --- uncertainty, table ---
 
 
 def test_uncertainty_as_a_layer(slice_views, module_widget, case):
@@ -117,65 +114,12 @@ def test_uncertainty_as_a_layer(slice_views, module_widget, case):
     assert "A note." in ui.uncertaintyLabel.text
 
 
-def test_save_into_a_folder(module_widget, case, tmp_path):
-    ui = module_widget.ui
-    assert ui.saveButton.toolTip == "Choose a folder first."
-    ui.folderEdit.setCurrentPath(str(tmp_path / "new"))
-    ui.saveButton.click()
-    written = sorted(path.name for path in (tmp_path / "new").iterdir())
-    assert written == ["labels.nii.gz", "lesions.csv", "overview.png", "report.json", "segmentation.seg.nrrd"]
-    assert "nobody has confirmed yet: 3" in ui.saveLabel.text
-    from HNTumorSegLib.exchange.seg_nrrd import read_seg_nrrd
-
-    back = read_seg_nrrd(tmp_path / "new" / "segmentation.seg.nrrd")
-    assert (back.labels == module_cases.lesion_set().labels).all()
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
-def test_save_where_a_file_is(module_widget, case, tmp_path):
-    ui = module_widget.ui
-    (tmp_path / "file").write_text("x")
-    ui.folderEdit.setCurrentPath(str(tmp_path / "file"))
-    ui.saveButton.click()
-    assert "cannot be used" in ui.saveLabel.text
-
-
 def test_table_into_the_scene(module_widget, case):
     import slicer
 
     module_widget.ui.tableButton.click()
     node = slicer.util.getNodesByClass("vtkMRMLTableNode")[0]
     assert node.GetTable().GetNumberOfRows() == 6
-
-
-def test_saved_scene_goes_on(host, module_widget, case, tmp_path):
-    import slicer
-
-    ui = module_widget.ui
-    select(ui, "Node 2")
-    ui.deleteButton.click()
-    select(ui, "Primary 1")
-    ui.confirmButton.click()
-    ui.deviceCombo.setCurrentIndex(ui.deviceCombo.findData("cpu"))
-    before = [column(ui, name) for name in COLUMNS], [total(ui, row, "volume_ml") for row in range(3)]
-    record = [[cell(ui.recordTable, row, number) for number in range(7)] for row in range(ui.recordTable.rowCount)]
-    assert len(record) == 2
-    path = str(tmp_path / "scene.mrb")
-    assert slicer.util.saveScene(path)
-    slicer.mrmlScene.Clear(False)
-    host.process_events()
-    assert ui.lesionTable.rowCount == 0
-    slicer.util.loadScene(path)
-    host.process_events()
-    assert ([column(ui, name) for name in COLUMNS], [total(ui, row, "volume_ml") for row in range(3)]) == before
-    after = [[cell(ui.recordTable, row, number) for number in range(7)] for row in range(ui.recordTable.rowCount)]
-    assert sorted(after) == sorted(record)
-    assert ui.petSelector.currentNode().GetName() == "PET"
-    assert ui.deviceCombo.currentData == "cpu"
-    # And the work goes on.
-    select(ui, "Node 1")
-    ui.splitButton.click()
-    assert names(ui) == ["Node 1", "Node 2", "Primary 1"]
 
 
 def test_scene_closed_and_used_again(host, module_widget, case):

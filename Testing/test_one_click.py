@@ -30,11 +30,22 @@ def clicked(pet: sitk.Image, point, geometry: Geometry | None = None) -> np.ndar
     return lesion_set.mask(lesion.id)
 
 
-def test_the_threshold_is_41_percent_down_to_a_contrast_of_8():
+def test_the_threshold_is_41_percent_of_the_maximum_at_high_and_of_the_excess_at_low_contrast():
     assert threshold_suv(16.0, 0.5) == pytest.approx(0.41 * 16)
     assert threshold_suv(8.0, 1.0) == pytest.approx(0.41 * 8)
-    # By hand: (0.41 * 8 - 1) / 7 = 0.32571; 2 + 0.32571 * 3 = 2.9771.
-    assert threshold_suv(5.0, 2.0) == pytest.approx(2.97714, abs=1e-4)
+    assert threshold_suv(8.0, 0.0) == pytest.approx(0.41 * 8)
+    # By hand: 2 + 0.41 * 3; half way between 8:1 and 4:1 the mean of 0.41 and (0.41 * 8 - 1) / 7 = 0.325714.
+    assert threshold_suv(5.0, 2.0) == pytest.approx(3.23)
+    assert threshold_suv(8.0, 2.0) == pytest.approx(2 + 0.41 * 6)
+    assert threshold_suv(6.0, 1.0) == pytest.approx(1 + 0.367857 * 5, abs=1e-5)
+
+
+def test_the_threshold_rises_with_the_maximum_and_with_the_background():
+    highs = np.linspace(1, 30, 300)
+    for background in (0.0, 0.5, 1.0, 2.0):
+        assert (np.diff([threshold_suv(high, background) for high in highs if high > background]) > 0).all()
+    for high in (3.0, 8.0, 15.0):
+        assert (np.diff([threshold_suv(high, b) for b in np.linspace(0, high, 200)]) >= -1e-12).all()
 
 
 @pytest.mark.parametrize("radius", [8.0, 12.0, 18.0])
@@ -92,7 +103,9 @@ def test_touching_nodes_and_low_contrast_beside_hot_tissue(make, seed, n):
             point = cases.click_in(rng, sphere)
             found = clicked(pet, point)
             overlaps.append(cases.dice(found, truth))
-            ratios.append(np.count_nonzero(found) / np.count_nonzero(truth))
+            # Of the sphere itself: on wide voxels the mask of a small one may hold half or twice its volume.
+            volume_ml = np.count_nonzero(found) * Geometry.from_image(pet).voxel_volume_ml
+            ratios.append(volume_ml / (4 / 3 * np.pi * sphere.radius**3 / 1000))
             plain.append(cases.dice(plain_region_growing(pet, point), truth))
     assert np.median(overlaps) >= 0.75
     assert np.median(overlaps) > np.median(plain)
@@ -114,7 +127,10 @@ def real_clicks(shared_data) -> dict[str, list[tuple[float, float]]]:
         chosen = np.random.default_rng(number).choice(len(hotter), 10, replace=False)
         results[patient] = []
         for zyx in hotter[chosen]:
-            found = clicked(pet, geometry.to_lps(zyx[::-1]))
+            try:
+                found = clicked(pet, geometry.to_lps(zyx[::-1]))
+            except LesionError:  # a cold place in an uneven tumour: said in words, and counted as nothing found
+                found = np.zeros_like(mask)
             beyond = np.count_nonzero(found & far) * geometry.voxel_volume_ml
             results[patient].append((cases.dice(found, truth), beyond))
     return results

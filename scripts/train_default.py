@@ -29,7 +29,7 @@ from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
 from HNTumorSegLib.training.evaluate_phantoms import EVALUATION_SEED, cohort_figures, evaluate_phantoms
 from HNTumorSegLib.training.loop import TrainingRun
-from HNTumorSegLib.training.phantom_cases import read_case, write_cases
+from HNTumorSegLib.training.phantom_cases import PhantomMix, read_case, write_cases
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models" / "default"
@@ -45,11 +45,13 @@ def say(event: ProgressEvent) -> None:
 def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     """What this run was trained on and how, after what the model it started from says of itself."""
     plan = recipe.training
+    anatomy = "" if options.anatomy is None else f", anatomy from the organ label sets in '{options.anatomy.name}'"
     last = plan["steps"] if options.stop_after is None else options.stop_after
     this_run = (
-        f"{options.cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {options.cases - 1}), no patient "
-        f"data; recipe {recipe.name}, {last} of {plan['steps']} steps, lesion_share {plan['lesion_share']:g}, "
-        f"seed {options.seed}."
+        f"{options.cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {options.cases - 1}, "
+        f"{100 * options.varied:.0f} % of the family 'varied'), no patient images{anatomy}; recipe {recipe.name}, "
+        f"{last} of {plan['steps']} steps, learning rate {plan['learning_rate']:g}, "
+        f"lesion_share {plan['lesion_share']:g}, seed {options.seed}."
     )
     if options.start_from is None:
         return f"From random weights: {this_run}"
@@ -63,7 +65,7 @@ def write_default(folder: Path, recipe: Recipe, network: nn.Module, history: str
         recipe,
         [copy.deepcopy(network).half()],
         name="default",
-        version="0.1.0",
+        version="0.2.0",
         intended_use=(
             "Research on FDG-PET/CT of the head and neck: proposes primary tumours and lymph-node metastases "
             "(metabolically active volume) for a person to review. Not for clinical use."
@@ -77,7 +79,10 @@ def write_default(folder: Path, recipe: Recipe, network: nn.Module, history: str
         training_data=history,
         licence="Apache-2.0",
         performance=performance,
-        changelog=("0.1.0: first default, one network.",),
+        changelog=(
+            "0.2.0: trained on with a lower learning rate and averaged weights.",
+            "0.1.0: first default, one network.",
+        ),
     )
 
 
@@ -87,7 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--recipe", default="nikulin2023_fast")
     parser.add_argument("--cases", type=int, default=600, help="phantom patients to train on")
+    parser.add_argument("--varied", type=float, default=0.0, help="share of them of the family 'varied'")
+    parser.add_argument("--anatomy", type=Path, default=None, help="folder of organ label sets for the varied ones")
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--lesion-share", type=float, default=None, help="see HNTumorSegLib.training.losses")
     parser.add_argument("--stop-after", type=int, default=None, help="end at this step of the schedule")
     parser.add_argument("--start-from", type=Path, default=None, help="model folder to start from")
@@ -100,10 +108,15 @@ def main(argv: list[str] | None = None) -> int:
 
     keep_freed_memory()
     recipe = get_recipe(options.recipe)
-    chosen = {"steps": options.steps, "lesion_share": options.lesion_share}
+    chosen = {
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "lesion_share": options.lesion_share,
+    }
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
     cases = options.work / "cases"
-    write_cases(list(range(options.cases)), recipe, cases, options.workers, say)
+    mix = PhantomMix(options.varied, anatomy_folder=options.anatomy)
+    write_cases(list(range(options.cases)), recipe, cases, options.workers, say, mix)
     run = TrainingRun(
         recipe,
         cases=lambda index: read_case(cases, index),

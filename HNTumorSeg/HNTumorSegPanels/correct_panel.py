@@ -131,11 +131,11 @@ class CorrectPanel:
 
     def _relabel(self, kind: str) -> None:
         numbers = [lesion.id for lesion in self._chosen() if lesion.kind != kind]
-        self._act(lambda logic, node: [logic.relabel(node, number, kind) for number in numbers])
+        self._act(lambda logic, node: logic.relabel(node, numbers, kind))
 
     def _delete(self, _checked: bool = False) -> None:
         numbers = list(self.session.selected)
-        self._act(lambda logic, node: [logic.remove(node, number) for number in numbers])
+        self._act(lambda logic, node: logic.remove(node, numbers))
 
     def _split(self, _checked: bool = False) -> None:
         number, pet = self.session.selected[0], self.session.pet

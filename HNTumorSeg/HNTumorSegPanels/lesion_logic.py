@@ -76,13 +76,13 @@ class LesionLogic:
         """Add the lesion at a position in the PET as ``primary`` or ``node`` (the default); returns its id."""
         return self.open(segmentation).add(pet, ras, kind)
 
-    def relabel(self, segmentation: Any, lesion_id: int, kind: str) -> None:
-        """Make a lesion a ``primary`` or a ``node``; name, colour and codes follow."""
-        self.open(segmentation).relabel(lesion_id, kind)
+    def relabel(self, segmentation: Any, lesion_ids: int | Iterable[int], kind: str) -> None:
+        """Make a lesion, or several in one step, ``primary`` or ``node``; names, colours and codes follow."""
+        self.open(segmentation).relabel(lesion_ids, kind)
 
-    def remove(self, segmentation: Any, lesion_id: int) -> None:
-        """Delete a lesion."""
-        self.open(segmentation).remove(lesion_id)
+    def remove(self, segmentation: Any, lesion_ids: int | Iterable[int]) -> None:
+        """Delete a lesion, or several in one step."""
+        self.open(segmentation).remove(lesion_ids)
 
     def split(self, segmentation: Any, lesion_id: int, pet: Any = None) -> list[int]:
         """Cut a lesion apart, along the valley of the uptake when the PET is given; returns the ids of the parts."""

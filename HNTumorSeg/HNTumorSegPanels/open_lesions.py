@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -100,13 +100,24 @@ class OpenLesions:
         lps = tuple((LPS_TO_RAS @ [*ras, 1.0])[:3].tolist())
         return self.live.apply(lambda lesions: lesions.add_by_click(image, lps, kind=kind, actor=self.actor)).id
 
-    def relabel(self, lesion_id: int, kind: str) -> None:
+    def relabel(self, lesion_ids: int | Iterable[int], kind: str) -> None:
         """Another kind."""
-        self.live.apply(lambda lesions: lesions.relabel(lesion_id, kind, actor=self.actor))
+        self._each(editing.RELABEL, lesion_ids, lambda lesions, n: lesions.relabel(n, kind, actor=self.actor))
 
-    def remove(self, lesion_id: int) -> None:
+    def remove(self, lesion_ids: int | Iterable[int]) -> None:
         """No lesion."""
-        self.live.apply(lambda lesions: lesions.remove(lesion_id, actor=self.actor))
+        self._each(editing.REMOVE, lesion_ids, lambda lesions, n: lesions.remove(n, actor=self.actor))
+
+    def _each(self, tool: str, lesion_ids: int | Iterable[int], change: Callable[[LesionSet, int], Any]) -> None:
+        """The same correction of several lesions: all or none of them, and one step of undo."""
+        numbers = _several(lesion_ids)
+
+        def change_all(lesions: LesionSet) -> None:
+            with lesions.one_step(tool):
+                for number in numbers:
+                    change(lesions, number)
+
+        self.live.apply(change_all)
 
     def split(self, lesion_id: int, pet: Any) -> list[int]:
         """Ids of the parts."""
@@ -134,7 +145,7 @@ class OpenLesions:
         if lesion_ids is None:
             self.live.apply(lambda lesions: lesions.confirm_all(actor=self.actor))
             return
-        numbers = [lesion_ids] if isinstance(lesion_ids, int) else list(lesion_ids)
+        numbers = _several(lesion_ids)
         self.live.apply(lambda lesions: editing.confirm(lesions, numbers, self.actor))
 
     def undo(self) -> None:
@@ -144,3 +155,7 @@ class OpenLesions:
     def redo(self) -> None:
         """One step forward again."""
         self.live.apply(lambda lesions: lesions.redo())
+
+
+def _several(lesion_ids: int | Iterable[int]) -> list[int]:
+    return [lesion_ids] if isinstance(lesion_ids, int) else list(lesion_ids)

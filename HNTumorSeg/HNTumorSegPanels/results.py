@@ -1,22 +1,39 @@
-"""The results as files of a folder, as the command line writes them."""
+"""The results as files of a folder, as the command line writes them, and the scene to go on with."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import slicer
 
 from HNTumorSegLib.exchange.labels import write_labels
 from HNTumorSegLib.exchange.output_folder import staged_output
 from HNTumorSegLib.exchange.report import build_report, write_report
 from HNTumorSegLib.exchange.seg_nrrd import write_seg_nrrd
+from HNTumorSegLib.mrml.save import save_whole_scene
 from HNTumorSegLib.mrml.study_nodes import study_from_nodes
-from HNTumorSegLib.run import LABELS_FILE, OVERVIEW_FILE, REPORT_FILE, SEGMENTATION_FILE, TABLE_FILE
+from HNTumorSegLib.run import LABELS_FILE, OVERVIEW_FILE, REPORT_FILE, SCENE_FILE, SEGMENTATION_FILE, TABLE_FILE
 from HNTumorSegPanels import packages
 from HNTumorSegPanels.parameters import Origin
 
 
-def save(segmentation: Any, lesion_set: Any, measurements: Any, pet: Any, folder: str) -> list[Path]:
-    """Write segmentation, label image, table, overview picture and report; all of them or none.
+@dataclass(frozen=True)
+class Saved:
+    """What was written.
+
+    Attributes:
+        files: by name.
+        left_out: names of the nodes that the scene file does not hold.
+    """
+
+    files: list[Path]
+    left_out: list[str]
+
+
+def save(segmentation: Any, lesion_set: Any, measurements: Any, pet: Any, folder: str) -> Saved:
+    """Write segmentation, label image, table, overview picture, report and the whole scene; all of them or none.
 
     Args:
         segmentation: the vtkMRMLSegmentationNode, which knows the CT and the model.
@@ -25,8 +42,7 @@ def save(segmentation: Any, lesion_set: Any, measurements: Any, pet: Any, folder
         pet: the PET they were measured in.
         folder: made when it is not there.
 
-    Returns:
-        The files, by name. Without matplotlib there is no overview picture.
+    Without matplotlib there is no overview picture.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -45,5 +61,6 @@ def save(segmentation: Any, lesion_set: Any, measurements: Any, pet: Any, folder
             write_overview(study, lesion_set, measurements, place / OVERVIEW_FILE)
         notes = [*origin.notes, f"Model: {origin.model}, computed on {origin.device}."] if origin.model else []
         write_report(build_report(study, lesion_set, measurements, warnings=notes), place / REPORT_FILE)
+        left_out = save_whole_scene(slicer.mrmlScene, place / SCENE_FILE)
         names = sorted(path.name for path in place.iterdir())
-    return [Path(folder) / name for name in names]
+    return Saved([Path(folder) / name for name in names], left_out)

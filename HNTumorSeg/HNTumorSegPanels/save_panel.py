@@ -1,4 +1,4 @@
-"""Saving the results: the library's files into a folder, and the table into the scene."""
+"""Saving: the results and the scene into a folder, and the table into the scene."""
 
 from __future__ import annotations
 
@@ -28,16 +28,22 @@ class SavePanel:
         enable(
             self.ui.saveButton,
             why_not or folder,
-            _("Segmentation, label image, table, overview picture and report; no patient name in any of them"),
+            _(
+                "Segmentation, label image, table, overview picture and report, without the patient's name; and the "
+                "whole scene, names included: open it tomorrow and go on"
+            ),
         )
         enable(self.ui.tableButton, why_not, _("Slicer's Tables module then shows and saves it"))
 
     def _save(self, _checked: bool = False) -> None:
         with self.session.guarded(self.ui.saveLabel, _("The results cannot be saved."), wait=True):
-            files = self.session.logic.save(self.session.segmentation, self.session.pet, self.ui.folderEdit.currentPath)
-            names = ", ".join(path.name for path in files)
+            saved = self.session.logic.save(self.session.segmentation, self.session.pet, self.ui.folderEdit.currentPath)
+            names = ", ".join(path.name for path in saved.files)
             unseen = sum(lesion.status == "proposed" for lesion in self.session.lesions.lesions)
             sentences = [_("Saved: {names}.").format(names=names)]
+            if saved.left_out:
+                left_out = ", ".join(saved.left_out)
+                sentences.append(_("Without segments and so not in the scene file: {names}.").format(names=left_out))
             if unseen:
                 sentences.append(_("Lesions that nobody has confirmed yet: {n}.").format(n=unseen))
             self.ui.saveLabel.text = " ".join(sentences)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-COMMANDS = ("run", "demo", "models")
+COMMANDS = ("run", "demo", "train", "predict", "models", "measure", "evaluate", "survival")
 """Names of the files in this folder, in the order of ``hntumorseg --help``."""
 
 

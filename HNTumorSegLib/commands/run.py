@@ -9,7 +9,7 @@ from HNTumorSegLib.commands.arguments import (
     EXIT_OK,
     add_command,
     add_model_arguments,
-    positive_number,
+    add_study_arguments,
     prepare_process,
 )
 
@@ -21,26 +21,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``run``, also for the Slicer batch script."""
-    images = parser.add_argument_group("images")
-    path_help = "DICOM folder, NIfTI, NRRD or MHA"
-    images.add_argument("--pet", type=Path, required=True, metavar="PATH", help=f"FDG-PET: {path_help}")
-    images.add_argument(
-        "--ct",
-        type=Path,
-        metavar="PATH",
-        help=f"CT: {path_help}; when left out, the CT that lies in the PET's folder, if any; 'none' for no CT",
-    )
-    for image in ("PET", "CT"):
-        images.add_argument(
-            f"--{image.lower()}-series", metavar="NUMBER_OR_UID", help=f"which {image}, when a folder holds several"
-        )
-    suv = parser.add_argument_group("SUV", "for what the images do not say themselves")
-    suv.add_argument(
-        "--pet-units", choices=["suv", "bqml"], help="what a PET that is not DICOM holds (bqml needs --suv-factor)"
-    )
-    suv.add_argument("--weight-kg", type=positive_number, metavar="KG", help="patient's weight")
-    suv.add_argument("--dose-bq", type=positive_number, metavar="BQ", help="injected activity")
-    suv.add_argument("--suv-factor", type=positive_number, metavar="F", help="stored values times this are SUVbw")
+    add_study_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--include-identifiers", action="store_true", help="keep paths and patient identifiers in report.json"

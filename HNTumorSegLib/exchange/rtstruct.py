@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class Structure:
     interpreted_type: str = ""
 
 
-def read_rtstruct(path: str | Path, geometry: Geometry) -> dict[str, Structure]:
+def read_rtstruct(
+    path: str | Path, geometry: Geometry, wanted: Callable[[str, str], bool] = lambda name, interpreted_type: True
+) -> dict[str, Structure]:
     """Every structure of an RTSTRUCT file on ``geometry``, by name (a repeated name gets " (2)", " (3)", ...).
 
     A voxel belongs to a structure when its centre lies inside an odd number of the slice's contours (even-odd rule:
@@ -40,6 +43,7 @@ def read_rtstruct(path: str | Path, geometry: Geometry) -> dict[str, Structure]:
     Args:
         path: the RTSTRUCT file; a missing or wrong transfer syntax is guessed from its bytes.
         geometry: grid of the image on whose slices the contours were drawn; any orientation.
+        wanted: by name and type; the others get an empty mask, their contours are not looked at.
 
     Raises:
         DicomError: not an RTSTRUCT, or damaged.
@@ -49,7 +53,7 @@ def read_rtstruct(path: str | Path, geometry: Geometry) -> dict[str, Structure]:
     with quiet_pydicom():
         dataset = _read(path)
         try:
-            return _structures(dataset, path, geometry)
+            return _structures(dataset, path, geometry, wanted)
         except (AttributeError, TypeError, ValueError, OSError, NotImplementedError) as error:
             raise DicomError(
                 f"The RTSTRUCT '{path}' is damaged or cut short ({' '.join(str(error).split())[:160]}). "
@@ -74,7 +78,9 @@ def _read(path: Path) -> Dataset:
     return dataset
 
 
-def _structures(dataset: Dataset, path: Path, geometry: Geometry) -> dict[str, Structure]:
+def _structures(
+    dataset: Dataset, path: Path, geometry: Geometry, wanted: Callable[[str, str], bool]
+) -> dict[str, Structure]:
     contours = {int(item.ReferencedROINumber): item for item in dataset.ROIContourSequence}
     observations = dataset.get("RTROIObservationsSequence") or []
     types = {int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType") or "") for item in observations}
@@ -86,9 +92,10 @@ def _structures(dataset: Dataset, path: Path, geometry: Geometry) -> dict[str, S
         while name in found:
             repeat += 1
             name = f"{stem} ({repeat})"
-        item = contours.get(number, Dataset())
+        item, interpreted_type = contours.get(number, Dataset()), types.get(number, "")
         color = tuple(int(x) for x in item.get("ROIDisplayColor") or (255, 255, 0))
-        found[name] = Structure(name, color, _mask(item, stem, path, geometry), types.get(number, ""))
+        item = item if wanted(stem, interpreted_type) else Dataset()
+        found[name] = Structure(name, color, _mask(item, stem, path, geometry), interpreted_type)
     return found
 
 

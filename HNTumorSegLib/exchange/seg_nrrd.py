@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -21,18 +22,17 @@ from HNTumorSegLib.exchange.segment_facts import (
     ALGORITHM_NAME,
     REMOVED_KEY,
     TERMINOLOGY_TAG,
-    free_id,
-    lesion_from_segment,
     lesion_tags,
     removed_from_text,
     removed_text,
     segment_id,
     terminology_entry,
 )
+from HNTumorSegLib.exchange.segments import KindRule, NamedMask, lesions_from_segments
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.lesions.colors import lesion_colors
 from HNTumorSegLib.lesions.lesion import Lesion
-from HNTumorSegLib.lesions.lesion_set import LesionSet
+from HNTumorSegLib.lesions.lesion_set import LesionSet, box_of_nonzero
 
 logger = logging.getLogger(__name__)
 
@@ -127,16 +127,54 @@ class _Segment:
     tags: dict[str, str]
 
 
-def read_seg_nrrd(path: str | Path) -> LesionSet:
+def is_segmentation_file(path: str | Path) -> bool:
+    """Whether a file has Slicer's segmentation fields, whatever it is called; false where it cannot be read."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return False
+    return _has_fields(reader.GetMetaDataKeys())
+
+
+def _has_fields(keys: Iterable[str]) -> bool:
+    return any(key.startswith("Segmentation_") for key in keys)
+
+
+@dataclass(frozen=True)
+class SegmentationFile:
+    """What a segmentation file holds: its grid, its segments in order, and the lesions removed from it."""
+
+    geometry: Geometry
+    segments: list[NamedMask]
+    removed: list[Lesion]
+
+
+def read_seg_nrrd(path: str | Path, rules: Sequence[KindRule] = ()) -> LesionSet:
     """The lesions of a segmentation file, ours or one that Slicer saved.
 
     The grid is the file's (Slicer may have cropped it). Segments from Slicer may overlap in layers; the lesion that
-    comes first in the file keeps the common voxels. Empty segments are left out.
+    comes first in the file keeps the common voxels. Empty segments are left out; ``LesionSet.notes`` says so.
+
+    Args:
+        path: the file.
+        rules: what the user says about the kinds of its segments; they win over terminology, tags and names.
 
     Raises:
         InputError: when the file is no segmentation or cannot be read.
         LesionError: when a segment is neither a primary tumour nor a node.
     """
+    found = read_segments(path)
+    lesion_set = lesions_from_segments(found.geometry, found.segments, Path(path).name, rules)
+    for note in lesion_set.notes:
+        logger.warning("%s", note)
+    lesion_set.removed = found.removed
+    return lesion_set
+
+
+def read_segments(path: str | Path) -> SegmentationFile:
+    """The segments of a segmentation file, whatever they stand for; raises :class:`InputError` like the above."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -144,25 +182,16 @@ def read_seg_nrrd(path: str | Path) -> LesionSet:
             f"'{path}' cannot be read as a segmentation: {str(error).splitlines()[-1].strip()}."
         ) from error
     keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    if not any(key.startswith("Segmentation_") for key in keys):
+    if not _has_fields(keys):
         raise InputError(f"'{path}' is an image but no Slicer segmentation: it has no Segmentation_ fields.")
     layers = np.atleast_3d(sitk.GetArrayFromImage(image))
     layers = layers[..., np.newaxis] if image.GetNumberOfComponentsPerPixel() == 1 else layers
-    labels = np.zeros(layers.shape[:3], np.uint16)
-    lesions: list[Lesion] = []
+    segments = []
     for segment in _segments(keys):
         mask = layers[..., segment.layer] == segment.label_value
-        if not mask.any():
-            logger.warning("The segment '%s' of '%s' is empty and is left out.", segment.name, Path(path).name)
-            continue
-        lesion = lesion_from_segment(free_id(segment.tags, lesions), segment.name, segment.tags)
-        n_common = int(np.count_nonzero(mask & (labels > 0)))
-        if n_common:
-            logger.warning("'%s' gives %d voxels to a lesion that overlaps it.", segment.name, n_common)
-        labels[mask & (labels == 0)] = lesion.id
-        lesions.append(lesion)
-    removed = removed_from_text(unquote(keys.get(REMOVED_KEY, "")))
-    return LesionSet(Geometry.from_image(image), labels, lesions, removed=removed)
+        box = box_of_nonzero(mask) or (slice(0, 0),) * 3
+        segments.append(NamedMask(segment.name, mask[box], box, segment.tags))
+    return SegmentationFile(Geometry.from_image(image), segments, removed_from_text(unquote(keys.get(REMOVED_KEY, ""))))
 
 
 def _segments(keys: dict[str, str]) -> list[_Segment]:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from urllib.parse import quote, unquote
 
 from HNTumorSegLib.errors import LesionError
-from HNTumorSegLib.lesions.codes import ANATOMY_CONTEXT, KINDS, STYLE, TERMINOLOGY_CONTEXT, Code
+from HNTumorSegLib.lesions.codes import ANATOMY_CONTEXT, KINDS, NODE, PRIMARY, STYLE, TERMINOLOGY_CONTEXT, Code
 from HNTumorSegLib.lesions.editing import ADD, CLICK, MERGE, RELABEL, SPLIT
 from HNTumorSegLib.lesions.lesion import ADDED, CONFIRMED, EDITED, PROPOSED, STATUSES, Edit, Lesion
 
 logger = logging.getLogger(__name__)
+
+_END = r"(?![a-z+&])"
+_NAME_PATTERNS = {
+    PRIMARY: re.compile(rf"{STYLE[PRIMARY].stem}|GTV[ _-]?(p|t){_END}", re.IGNORECASE),
+    NODE: re.compile(rf"{STYLE[NODE].stem}|GTV[ _-]?nd?{_END}|LN{_END}|lymph", re.IGNORECASE),
+}
 
 ALGORITHM_NAME = "HNTumorSeg"
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -124,8 +131,8 @@ def removed_from_text(text: str | None) -> list[Lesion]:
         return []
 
 
-def lesion_from_segment(lesion_id: int, name: str, tags: Mapping[str, str]) -> Lesion:
-    """The lesion that a segment stands for.
+def lesion_from_segment(lesion_id: int, name: str, tags: Mapping[str, str], kind: str | None = None) -> Lesion:
+    """The lesion that a segment stands for; its ``kind`` is looked for in tags and name unless given.
 
     What a person sets in Slicer's own user interface wins: the terminology decides the kind, a segment marked
     *completed* there is confirmed. A segment without our tags counts as added by a person.
@@ -138,7 +145,7 @@ def lesion_from_segment(lesion_id: int, name: str, tags: Mapping[str, str]) -> L
         status = ADDED
     if status == PROPOSED and tags.get(SLICER_STATUS_TAG) == SLICER_COMPLETED:
         status = CONFIRMED
-    return Lesion(lesion_id, _kind(name, tags), name, status, _score(tags), _history(tags))
+    return Lesion(lesion_id, kind or _kind(name, tags), name, status, _score(tags), _history(tags))
 
 
 def free_id(tags: Mapping[str, str], lesions: Sequence[Lesion]) -> int:
@@ -150,13 +157,28 @@ def free_id(tags: Mapping[str, str], lesions: Sequence[Lesion]) -> int:
     return max(taken, default=0) + 1
 
 
-def _kind(name: str, tags: Mapping[str, str]) -> str:
-    kind = kind_of_terminology(tags.get(TERMINOLOGY_TAG, "")) or tags.get(KIND_TAG)
-    if kind in KINDS:
-        return kind
-    for kind, style in STYLE.items():
-        if name.lower().startswith(style.stem.lower()):
+def kind_of_name(name: str) -> str | None:
+    """The lesion kind that a segment's name tells; None where it does not.
+
+    Ours (``Primary 1``, ``Node 2``) and those in use for radiotherapy: ``GTVp``, ``GTV-T``, ``GTVn``, ``GTVnd``,
+    ``GTV_N2``, ``LN``, ``Lymph node``. A name that could mean both (``GTVp+n``, ``GTV``) tells nothing.
+    """
+    for kind, pattern in _NAME_PATTERNS.items():
+        if pattern.match(name.strip()):
             return kind
+    return None
+
+
+def kind_of_segment(name: str, tags: Mapping[str, str]) -> str | None:
+    """The lesion kind by terminology, else by our tag, else by name; None where none of them tells."""
+    kind = kind_of_terminology(tags.get(TERMINOLOGY_TAG, "")) or tags.get(KIND_TAG)
+    return kind if kind in KINDS else kind_of_name(name)
+
+
+def _kind(name: str, tags: Mapping[str, str]) -> str:
+    kind = kind_of_segment(name, tags)
+    if kind is not None:
+        return kind
     raise LesionError(
         f"The segment '{name}' is neither a primary tumour nor a nodal metastasis. Set its terminology to "
         f"'{STYLE['primary'].type.meaning}' or '{STYLE['node'].type.meaning}', or delete it."

@@ -24,6 +24,9 @@ class Delineation:
         device: where it ran, for instance ``cpu (2 threads, bf16)``.
         timings_s: seconds by stage.
         warnings: sentences for the user.
+        spread: 32-bit float, 0 to 0.5: how far apart the ensemble's members and the test-time flips are: standard
+            deviation of their tumour probability (see :class:`HNTumorSegLib.inference.tiling.TiledAnswer`); None where
+            there was a single answer.
     """
 
     labels: sitk.Image
@@ -35,6 +38,7 @@ class Delineation:
     device: str
     timings_s: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    spread: sitk.Image | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -42,5 +46,5 @@ class Delineation:
         return Geometry.from_image(self.labels)
 
     def without_probabilities(self) -> Delineation:
-        """The same without the three float images: on a whole-body CT's grid they take more than 1 GB."""
-        return replace(self, primary_probability=None, node_probability=None, uncertainty=None)
+        """The same without the float images: on a whole-body CT's grid they take more than 1 GB."""
+        return replace(self, primary_probability=None, node_probability=None, uncertainty=None, spread=None)

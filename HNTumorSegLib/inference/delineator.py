@@ -12,6 +12,7 @@ import numpy as np
 
 from HNTumorSegLib.errors import InputError, ModelError
 from HNTumorSegLib.geometry import Geometry
+from HNTumorSegLib.inference.crf import CrfWeights, refine_lesions
 from HNTumorSegLib.inference.delineation import Delineation
 from HNTumorSegLib.inference.device import (
     ComputeDevice,
@@ -22,12 +23,14 @@ from HNTumorSegLib.inference.device import (
     release_gpu_memory,
     return_freed_memory,
 )
+from HNTumorSegLib.inference.imported import imported_foreground
 from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on_grid
 from HNTumorSegLib.inference.region import HeadNeckRegion, find_head_neck
 from HNTumorSegLib.inference.smaller_tiles import tile_sizes
-from HNTumorSegLib.inference.tiling import foreground_probabilities
+from HNTumorSegLib.inference.tiling import TiledAnswer, answer_in_tiles, flips
 from HNTumorSegLib.inference.to_reference import images_on_reference
-from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.inference.tumour_classes import check_tumour_classes, primary_and_node, tumour_sentence
+from HNTumorSegLib.models.card import OWN_ENGINE, ModelCard
 from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
@@ -55,10 +58,11 @@ class Delineator:
     Args:
         model: a name from :func:`HNTumorSegLib.models.registry.list_models`, or a model folder.
         device: ``auto``, ``cpu`` or ``cuda``.
-        flip_left_right: average with the answer for the mirrored patient: twice the time.
+        flip_left_right: average with the answer for the mirrored patient, beside the flips that the model's recipe has
+            anyway: twice the time.
 
     Raises:
-        ModelError: the model or the device cannot be used; nothing was run.
+        ModelError: the model or the device cannot be used, or the model does not delineate tumours; nothing was run.
     """
 
     def __init__(self, model: str | Path = DEFAULT_MODEL, device: str = "auto", *, flip_left_right: bool = False):
@@ -88,9 +92,13 @@ class Delineator:
     def _set(
         self, card: ModelCard, networks: list[torch.nn.Module], device: ComputeDevice, flip_left_right: bool
     ) -> None:
+        check_tumour_classes(card)
         self.card = card
         self.flip_left_right = flip_left_right
-        self._networks = networks
+        axes = set(card.recipe.flip_axes) | ({"x"} if flip_left_right else set())
+        self._flip_axes = "".join(axis for axis in "zyx" if axis in axes)
+        self._crf = CrfWeights.of(card.recipe)
+        self._networks = [network.eval() for network in networks]  # heads of deep supervision and dropout are off
         self._place(device)
 
     def _place(self, device: ComputeDevice) -> None:
@@ -124,6 +132,8 @@ class Delineator:
             ModelError: the model needs an image that is not there.
         """
         reference_image = _reference_image(study, reference)
+        if self.card.engine != OWN_ENGINE:
+            return self._delineate_imported(study, reference_image, reference, progress)
         recipe = self.card.recipe
         timings_s: dict[str, float] = {}
 
@@ -142,14 +152,21 @@ class Delineator:
         timings_s["prepare"] = time.perf_counter() - began
 
         began = time.perf_counter()
-        foreground, device, warnings = self._run(array, worth, progress)
+        answer, device, warnings = self._run(array, worth, progress)
+        timings_s["network"] = time.perf_counter() - began
+
+        if self._crf is not None:
+            began = time.perf_counter()
+            progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "refining the lesions"))
+            answer.foreground = refine_lesions(answer.foreground, array, recipe, self._crf)
+            timings_s["crf"] = time.perf_counter() - began
         del array, worth
         return_freed_memory()
-        timings_s["network"] = time.perf_counter() - began
 
         began = time.perf_counter()
         progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
-        images = images_on_reference(foreground, grid, reference_image)
+        foreground = primary_and_node(answer.foreground, self.card.classes)
+        images = images_on_reference(foreground, grid, reference_image, answer.spread)
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(
@@ -162,12 +179,41 @@ class Delineator:
             device=device.description,
             timings_s=timings_s,
             warnings=self._sentences(study, region, highest_suv) + warnings,
+            spread=images.spread,
+        )
+
+    def _delineate_imported(
+        self, study: Study, reference_image: sitk.Image, reference: str, progress: ProgressCallback
+    ) -> Delineation:
+        """Like :meth:`delineate` for a model of nnU-Net's or MONAI's, run as there."""
+        begin, end = NETWORK_SPAN
+        began = time.perf_counter()
+        foreground, grid = imported_foreground(
+            self.card,
+            self._networks,
+            study,
+            self.device.name,
+            lambda share: progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING)),
+        )
+        progress(ProgressEvent(STAGE, end, "resampling to the reference grid"))
+        images = images_on_reference(primary_and_node(foreground, self.card.classes), grid, reference_image)
+        progress(ProgressEvent(STAGE, 1.0))
+        return Delineation(
+            labels=images.labels,
+            primary_probability=images.primary,
+            node_probability=images.node,
+            uncertainty=images.uncertainty,
+            reference=reference,
+            card=self.card,
+            device=self.device.name,
+            timings_s={"network": time.perf_counter() - began},
+            warnings=[sentence for sentence in (tumour_sentence(self.card), *self._remarks) if sentence],
         )
 
     def _run(
         self, array: np.ndarray, worth: np.ndarray, progress: ProgressCallback
-    ) -> tuple[np.ndarray, ComputeDevice, list[str]]:
-        """Foreground probabilities, where they were computed, and a warning if that was not as it was asked.
+    ) -> tuple[TiledAnswer, ComputeDevice, list[str]]:
+        """The networks' answer, where it was computed, and a warning if that was not as it was asked.
 
         A GPU that runs out of memory is given smaller tiles where the networks allow it; then the processor runs.
         """
@@ -201,28 +247,29 @@ class Delineator:
         patch_zyx: tuple[int, int, int],
         device: ComputeDevice,
         progress: ProgressCallback,
-    ) -> np.ndarray:
+    ) -> TiledAnswer:
         begin, end = NETWORK_SPAN
 
         def on_tile(share: float) -> None:
             progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING))
 
         on_tile(0.0)
-        return foreground_probabilities(
+        return answer_in_tiles(
             array,
             self._networks,
             patch_zyx,
             self.card.recipe.overlap,
             device,
             worth=worth,
-            flip_left_right=self.flip_left_right,
+            flip_axes=self._flip_axes,
             classes=len(self.card.classes),
+            with_spread=len(self._networks) * len(flips(self._flip_axes)) > 1,
             on_tile=on_tile,
         )
 
     def _sentences(self, study: Study, region: HeadNeckRegion, highest_suv: float) -> list[str]:
         """What the user should know about how the answer came about."""
-        sentences = [region.sentence()]
+        sentences = [region.sentence(), tumour_sentence(self.card)]
         if study.ct is None and any(channel.image == CT for channel in self.card.recipe.channels):
             sentences.append("There is no CT; the model ran on the PET alone, see its card for how well it does so.")
         if highest_suv < UPTAKE_MIN_SUV:

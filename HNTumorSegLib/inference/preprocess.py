@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import SimpleITK as sitk
 
 from HNTumorSegLib.errors import InputError, ModelError
 from HNTumorSegLib.geometry import Geometry, resample
-from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
+from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, PET, Channel, Recipe
 from HNTumorSegLib.study.study import Study
+
+NAMES = {PET: "PET", CT: "CT", CT_CONTRAST: "contrast-enhanced CT"}
+"""What messages call the images that a recipe may ask for."""
 
 BOX_VARIANCE = 1.0 / 12.0
 """Variance of a box of width 1: the blur that averaging over one voxel means."""
@@ -44,32 +49,64 @@ def model_grid(
 
 
 def network_input(study: Study, recipe: Recipe, grid: Geometry, suv: np.ndarray | None = None) -> np.ndarray:
-    """The channels of ``recipe`` on ``grid``.
+    """The channels of ``recipe`` on ``grid``: :func:`channels_on_grid` of a study's images.
 
-    Values are averaged over the model's voxel where an image is finer than the grid, interpolated linearly, and each
-    channel's window is mapped to 0..1 and clipped. Where the CT does not reach, and everywhere when the study has
-    none, a CT channel holds its ``missing`` value (0, like air, where the CT does not reach and the recipe has no such
-    value). Where the PET does not reach, SUV is 0. ``suv`` is :func:`suv_on_grid`, where the caller has it already.
+    ``suv`` is :func:`suv_on_grid`, where the caller has it already.
 
     Returns:
         float32 (C, Z, Y, X).
 
     Raises:
-        ModelError: the model needs a CT and there is none, or a channel asks for an unknown image.
+        ModelError: the model needs an image that the study has not.
         InputError: PET or CT hold values that are not finite.
     """
-    values: dict[str, np.ndarray | None] = {} if suv is None else {PET: suv}
+    return channels_on_grid({PET: study.pet, CT: study.ct}, recipe, grid, {} if suv is None else {PET: suv})
+
+
+def channels_on_grid(
+    images: Mapping[str, sitk.Image | None],
+    recipe: Recipe,
+    grid: Geometry,
+    known: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """The channels of ``recipe`` on ``grid``.
+
+    Values are averaged over the model's voxel where an image is finer than the grid, interpolated linearly, and each
+    channel's window is mapped to 0..1 and clipped. Where a CT does not reach, and everywhere when there is none, its
+    channels hold their ``missing`` value (0, like air, where the CT does not reach and the recipe has no such value).
+    Where the PET does not reach, SUV is 0.
+
+    Args:
+        images: by name: ``pet`` in SUV, ``ct`` and ``ct_contrast`` in HU; None or absent where there is none.
+        recipe: says which channels.
+        grid: of the answer.
+        known: values of an image on ``grid``, float32 (Z, Y, X), where the caller has them already.
+
+    Returns:
+        float32 (C, Z, Y, X).
+
+    Raises:
+        ModelError: the model needs an image that is not there, or asks for an unknown one.
+        InputError: an image holds values that are not finite.
+    """
+    values: dict[str, np.ndarray | None] = dict(known or {})
     array = np.empty((len(recipe.channels), *grid.shape_zyx), np.float32)
     for index, channel in enumerate(recipe.channels):
         if channel.image not in values:
-            values[channel.image] = _image_on_grid(study, channel, grid, recipe.name)
+            values[channel.image] = _image_on_grid(images, channel, grid, recipe.name)
+        if values[channel.image] is None and channel.missing is None:
+            raise ModelError(_missing(channel.image, recipe.name))
         _fill_channel(array[index], values[channel.image], channel)
     return array
 
 
 def suv_on_grid(study: Study, grid: Geometry) -> np.ndarray:
     """The PET on ``grid``, SUV, float32 (Z, Y, X); 0 where the PET does not reach."""
-    suv = sitk.GetArrayFromImage(resample(anti_aliased(study.pet, grid), grid, outside=0.0))
+    return _suv_on_grid(study.pet, grid)
+
+
+def _suv_on_grid(pet: sitk.Image, grid: Geometry) -> np.ndarray:
+    suv = sitk.GetArrayFromImage(resample(anti_aliased(pet, grid), grid, outside=0.0))
     if not np.isfinite(suv).all():
         raise InputError(
             "The PET holds values that are not finite (NaN or infinity), so SUV cannot be read from it. "
@@ -117,25 +154,34 @@ def _cropped_to(image: sitk.Image, grid: Geometry) -> sitk.Image:
     return sitk.RegionOfInterest(image, (stop - start).tolist(), start.tolist())
 
 
-def _image_on_grid(study: Study, channel: Channel, grid: Geometry, recipe_name: str) -> np.ndarray | None:
-    """PET or CT on the grid, NaN where the CT does not reach; None when there is no CT and the model can do without."""
-    if channel.image == PET:
-        return suv_on_grid(study, grid)
-    if channel.image != CT:
-        raise ModelError(
-            f"Recipe '{recipe_name}' asks for the image '{channel.image}'; a study has '{PET}' and '{CT}'."
-        )
-    if study.ct is None:
-        if channel.missing is None:
-            raise ModelError(
-                f"The model (recipe '{recipe_name}') needs a CT and the study has none. Give the CT with --ct, or "
-                "choose a model that runs on PET alone."
-            )
+def _image_on_grid(
+    images: Mapping[str, sitk.Image | None], channel: Channel, grid: Geometry, recipe_name: str
+) -> np.ndarray | None:
+    """An image on the grid, NaN where a CT does not reach; None when there is no such image."""
+    if channel.image not in NAMES:
+        raise ModelError(f"Recipe '{recipe_name}' asks for the image '{channel.image}'; there are {', '.join(NAMES)}.")
+    image = images.get(channel.image)
+    if image is None:
         return None
-    near = anti_aliased(study.ct, grid)
+    if channel.image == PET:
+        return _suv_on_grid(image, grid)
+    near = anti_aliased(image, grid)
     if not np.isfinite(sitk.GetArrayViewFromImage(near)).all():
-        raise InputError("The CT holds values that are not finite (NaN or infinity). Export the series again.")
+        name = NAMES[channel.image]
+        raise InputError(f"The {name} holds values that are not finite (NaN or infinity). Export the series again.")
     return sitk.GetArrayFromImage(resample(near, grid, outside=float("nan")))
+
+
+def _missing(image: str, recipe_name: str) -> str:
+    if image == CT:
+        return (
+            f"The model (recipe '{recipe_name}') needs a CT and the study has none. Give the CT with --ct, or "
+            "choose a model that runs on PET alone."
+        )
+    return (
+        f"The model (recipe '{recipe_name}') needs a {NAMES[image]} and the study has none. Choose a model that does "
+        "without it."
+    )
 
 
 def _fill_channel(out: np.ndarray, values: np.ndarray | None, channel: Channel) -> None:

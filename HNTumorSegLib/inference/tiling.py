@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from HNTumorSegLib.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +51,39 @@ def weight_sum(length: int, starts: Sequence[int], profile: np.ndarray) -> np.nd
     return total[:length]
 
 
+@dataclass
+class TiledAnswer:
+    """What the networks say about a volume.
+
+    Attributes:
+        foreground: float32 (K - 1, Z, Y, X), 0 to 1; background is 1 minus their sum.
+        spread: float32 (Z, Y, X), 0 to 0.5: standard deviation, over the networks and the test-time flips, of the
+            probability of any foreground class, within each tile; None where it was not asked for.
+    """
+
+    foreground: np.ndarray
+    spread: np.ndarray | None = None
+
+
+def flips(axes: str) -> list[tuple[int, ...]]:
+    """All mirrorings along the axes named by letters of ``zyx``, as axes of (N, C, Z, Y, X); the plain one first."""
+    names = [-3 + "zyx".index(axis) for axis in axes]
+    return [chosen for count in range(len(names) + 1) for chosen in itertools.combinations(names, count)]
+
+
 def foreground_probabilities(
+    array: np.ndarray,
+    networks: Sequence[torch.nn.Module],
+    patch_zyx: tuple[int, int, int],
+    overlap: tuple[float, float, float],
+    device: ComputeDevice,
+    **options: Any,
+) -> np.ndarray:
+    """The ``foreground`` of :func:`answer_in_tiles`, with the same arguments."""
+    return answer_in_tiles(array, networks, patch_zyx, overlap, device, **options).foreground
+
+
+def answer_in_tiles(
     array: np.ndarray,
     networks: Sequence[torch.nn.Module],
     patch_zyx: tuple[int, int, int],
@@ -57,10 +92,11 @@ def foreground_probabilities(
     *,
     worth: np.ndarray | None = None,
     padding: Sequence[float] | None = None,
-    flip_left_right: bool = False,
+    flip_axes: str = "",
     classes: int = 3,
+    with_spread: bool = False,
     on_tile: Callable[[float], None] = lambda fraction: None,
-) -> np.ndarray:
+) -> TiledAnswer:
     """Mean class probability of the networks over Gaussian-weighted tiles, background left out.
 
     Every tile has exactly the size ``patch_zyx``: networks with instance norm or attention give other answers at other
@@ -68,43 +104,51 @@ def foreground_probabilities(
 
     Args:
         array: network input, float32 (C, Z, Y, X), normalised.
-        networks: ensemble members on ``device``; each maps (1, C, z, y, x) to logits (1, K, z, y, x), class 0 being
-            background.
+        networks: ensemble members on ``device``, in evaluation mode; each maps (1, C, z, y, x) to logits
+            (1, K, z, y, x), class 0 being background.
         patch_zyx: tile size in voxels.
         overlap: share of a tile that neighbours have in common along z, y, x.
         device: where and in which precision to run.
         worth: boolean (Z, Y, X); tiles without a True voxel are background without being run. None: run all.
         padding: value per channel where a tile reaches beyond the volume; None: zeros.
-        flip_left_right: also run each tile mirrored along x and average.
+        flip_axes: letters of ``zyx``: each tile is also run in all mirrorings along these axes, and the answers,
+            mirrored back, are averaged.
         classes: K, for the case that no tile is worth running.
+        with_spread: also say how far the members and flips are apart.
         on_tile: called after each tile with the share done; may raise to stop.
 
-    Returns:
-        float32 (K - 1, Z, Y, X), 0 to 1; background is 1 minus their sum.
+    Raises:
+        ModelError: a network answers with several outputs, which it does in training mode only.
     """
     shape = array.shape[1:]
     starts = [tile_starts(n, p, o) for n, p, o in zip(shape, patch_zyx, overlap, strict=True)]
     profiles = [gaussian_profile(p) for p in patch_zyx]
     weight = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
     total: np.ndarray | None = None
+    spread = np.zeros(shape, np.float32) if with_spread else None
     corners = list(itertools.product(*starts))
     for number, corner in enumerate(corners):
         box = tuple(slice(s, min(s + p, n)) for s, p, n in zip(corner, patch_zyx, shape, strict=True))
         if worth is None or worth[box].any():
             tile = _padded(array[(slice(None), *box)], patch_zyx, padding)
-            probabilities = _run(tile, networks, device, flip_left_right)
+            probabilities, apart = _run(tile, networks, device, flip_axes, with_spread)
             if total is None:
                 total = np.zeros((len(probabilities), *shape), np.float32)
             inside = tuple(slice(0, b.stop - b.start) for b in box)
             total[(slice(None), *box)] += (probabilities * weight)[(slice(None), *inside)]
+            if spread is not None:
+                spread[box] += (apart * weight)[inside]
         on_tile((number + 1) / len(corners))
     if total is None:
-        return np.zeros((classes - 1, *shape), np.float32)
+        return TiledAnswer(np.zeros((classes - 1, *shape), np.float32), spread)
     # All tiles form a product grid, so the sum of their weights is a product too: no fourth volume is needed.
     sums = [weight_sum(n, s, p) for n, s, p in zip(shape, starts, profiles, strict=True)]
     for axis, values in enumerate(sums):
-        total /= np.expand_dims(values, tuple(i for i in range(3) if i != axis))[None]
-    return total
+        divisor = np.expand_dims(values, tuple(i for i in range(3) if i != axis))
+        total /= divisor[None]
+        if spread is not None:
+            spread /= divisor
+    return TiledAnswer(total, spread)
 
 
 def _padded(tile: np.ndarray, patch_zyx: tuple[int, int, int], padding: Sequence[float] | None) -> np.ndarray:
@@ -119,18 +163,37 @@ def _padded(tile: np.ndarray, patch_zyx: tuple[int, int, int], padding: Sequence
 
 
 def _run(
-    tile: np.ndarray, networks: Sequence[torch.nn.Module], device: ComputeDevice, flip_left_right: bool
-) -> np.ndarray:
-    """Mean foreground probabilities of one tile, float32 (K - 1, z, y, x)."""
+    tile: np.ndarray, networks: Sequence[torch.nn.Module], device: ComputeDevice, flip_axes: str, with_spread: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean foreground probabilities of one tile, float32 (K - 1, z, y, x), and their spread (z, y, x)."""
     import torch
 
     with torch.inference_mode(), device.autocast():
         x = torch.from_numpy(tile)[None].to(device.name)
-        mean = None
-        for network in networks:
-            for flip in (False, True) if flip_left_right else (False,):
-                logits = network(x.flip(-1) if flip else x).float()
-                answer = logits.softmax(1)[0, 1:]
-                answer = answer.flip(-1) if flip else answer
-                mean = answer if mean is None else mean + answer
-        return (mean / (len(networks) * (2 if flip_left_right else 1))).cpu().numpy()
+        mean = first = shift = square = None
+        count = 0
+        for answer in _answers(x, networks, flip_axes):
+            count += 1
+            mean = answer if mean is None else mean + answer
+            if with_spread:
+                tumour = answer.sum(0)
+                if first is None:
+                    first, shift, square = tumour, torch.zeros_like(tumour), torch.zeros_like(tumour)
+                difference = tumour - first  # from the first one: where all agree, the spread is exactly 0
+                shift += difference
+                square += difference**2
+        spread = (square / count - (shift / count) ** 2).clamp_min(0).sqrt().cpu().numpy() if with_spread else None
+        return (mean / count).cpu().numpy(), spread
+
+
+def _answers(x: torch.Tensor, networks: Sequence[torch.nn.Module], flip_axes: str) -> Iterator[torch.Tensor]:
+    """Foreground probabilities (K - 1, z, y, x) of each network for each mirroring, mirrored back."""
+    for network in networks:
+        for axes in flips(flip_axes):
+            logits = network(x.flip(axes) if axes else x)
+            if not hasattr(logits, "softmax"):
+                raise ModelError(
+                    "The network answers with several outputs: it is in training mode. Call its eval() before use."
+                )
+            answer = logits.float().softmax(1)[0, 1:]
+            yield answer.flip(axes) if axes else answer

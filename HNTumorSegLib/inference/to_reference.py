@@ -25,15 +25,18 @@ Box = tuple[Index, Index]
 
 @dataclass
 class ReferenceImages:
-    """Labels (unsigned 8-bit), probabilities and uncertainty (32-bit float), all on the reference grid."""
+    """Labels (unsigned 8-bit), probabilities and uncertainties (32-bit float), all on the reference grid."""
 
     labels: sitk.Image
     primary: sitk.Image
     node: sitk.Image
     uncertainty: sitk.Image
+    spread: sitk.Image | None = None
 
 
-def images_on_reference(foreground: np.ndarray, grid: Geometry, reference: sitk.Image) -> ReferenceImages:
+def images_on_reference(
+    foreground: np.ndarray, grid: Geometry, reference: sitk.Image, spread: np.ndarray | None = None
+) -> ReferenceImages:
     """Resample probabilities linearly onto the reference grid, then decide each voxel (Nikulin et al. 2023).
 
     The decision is the most probable of background, primary tumour and node. Uncertainty is the entropy of the three
@@ -43,6 +46,7 @@ def images_on_reference(foreground: np.ndarray, grid: Geometry, reference: sitk.
         foreground: float32 (2, Z, Y, X), probability of primary tumour and of node on ``grid``.
         grid: the model's grid.
         reference: the PET or the CT; only its grid is used.
+        spread: float32 (Z, Y, X) of the ensemble on ``grid``, if there is one.
     """
     target = Geometry.from_image(reference)
     images = ReferenceImages(
@@ -50,14 +54,18 @@ def images_on_reference(foreground: np.ndarray, grid: Geometry, reference: sitk.
         primary=_empty(target, sitk.sitkFloat32),
         node=_empty(target, sitk.sitkFloat32),
         uncertainty=_empty(target, sitk.sitkFloat32),
+        spread=None if spread is None else _empty(target, sitk.sitkFloat32),
     )
     box = _tumour_box(foreground, grid, target)
     if box is not None:
         probabilities = [image_from_array(p, grid) for p in foreground]
+        apart = None if spread is None else image_from_array(spread, grid)
         for slab in _slabs(*box):
             _fill(images, probabilities, target, slab)
-    for image in (images.labels, images.primary, images.node, images.uncertainty):
-        if Geometry.from_image(image).distance_mm(target) > SAME_POSITION_MM:
+            if apart is not None:
+                _paste(images.spread, sitk.GetArrayFromImage(resample(apart, target.crop(*slab))), slab)
+    for image in (images.labels, images.primary, images.node, images.uncertainty, images.spread):
+        if image is not None and Geometry.from_image(image).distance_mm(target) > SAME_POSITION_MM:
             raise GeometryError("The delineation does not lie on the reference grid; this is a defect of HNTumorSeg.")
     return images
 

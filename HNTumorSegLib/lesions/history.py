@@ -46,16 +46,15 @@ class _State:
 
 @dataclass
 class _Step:
-    """What an undo (or redo) puts back: the box, its voxels (None where only the lesions' facts changed), the rest."""
+    """What an undo (or redo) puts back: boxes with the voxels they had, in the order of the changes, and the rest."""
 
     tool: str
-    box: Box | None
-    voxels: np.ndarray | None
+    parts: list[tuple[Box, np.ndarray]]
     state: _State
 
     @property
     def n_bytes(self) -> int:
-        return 0 if self.voxels is None else self.voxels.nbytes
+        return sum(voxels.nbytes for _, voxels in self.parts)
 
 
 class EditHistory:
@@ -64,6 +63,7 @@ class EditHistory:
     def __init__(self) -> None:
         self._done: list[_Step] = []
         self._undone: list[_Step] = []
+        self._joining = False
 
     @property
     def undo_tool(self) -> str | None:
@@ -84,19 +84,52 @@ class EditHistory:
             tool: what is done, in a word.
             box: where voxels may change; None when none do.
         """
-        before = _Step(tool, box, None if box is None else lesion_set.labels[box].copy(), _State.of(lesion_set))
+        voxels = None if box is None else lesion_set.labels[box].copy()
+        before = _Step(tool, [] if box is None else [(box, voxels)], _State.of(lesion_set))
         lesion_set.voxel_index()  # Known before voxels change, so that only the box needs looking at afterwards.
         try:
             yield
         except BaseException:
             if box is not None:
-                lesion_set.labels[box] = before.voxels
+                lesion_set.labels[box] = voxels
             lesion_set.lesions[:], lesion_set.removed[:] = before.state.lesions, before.state.removed
             raise
-        lesion_set.voxels_changed(box, before.voxels)
+        lesion_set.voxels_changed(box, voxels)
         lesion_set.rename()
         self._done.append(before)
         self._undone.clear()
+        if not self._joining:
+            self._forget_oldest()
+
+    @contextmanager
+    def joined(self, lesion_set: LesionSet, tool: str) -> Iterator[None]:
+        """Make the steps taken inside the block one; an error there takes all of them back.
+
+        Args:
+            lesion_set: the set that is changed.
+            tool: the word for the whole.
+        """
+        if self._joining:  # a part of a larger whole
+            yield
+            return
+        n, undone = len(self._done), list(self._undone)
+        self._joining = True
+        try:
+            yield
+        except BaseException:
+            while len(self._done) > n:
+                self.undo(lesion_set)
+            self._undone[:] = undone
+            raise
+        finally:
+            self._joining = False
+        steps = self._done[n:]
+        if steps:
+            parts = [part for step in steps for part in step.parts]
+            self._done[n:] = [_Step(tool, parts, steps[0].state)]
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
         while len(self._done) > 1 and (len(self._done) > MOST_STEPS or sum(s.n_bytes for s in self._done) > MOST_BYTES):
             del self._done[0]
 
@@ -112,12 +145,16 @@ class EditHistory:
         if not source:
             raise LesionError(f"There is nothing to {word}.")
         step = source.pop()
-        now = None if step.box is None else lesion_set.labels[step.box].copy()
-        target.append(_Step(step.tool, step.box, now, _State.of(lesion_set)))
-        if step.box is not None:
-            lesion_set.labels[step.box] = step.voxels
+        back = _Step(step.tool, [], _State.of(lesion_set))
+        for box, voxels in reversed(step.parts):
+            now = lesion_set.labels[box].copy()
+            back.parts.append((box, now))
+            lesion_set.labels[box] = voxels
+            lesion_set.voxels_changed(box, now)
         lesion_set.lesions[:], lesion_set.removed[:] = step.state.lesions, step.state.removed
-        lesion_set.voxels_changed(step.box, now)
+        if not step.parts:
+            lesion_set.voxels_changed(None, None)
+        target.append(back)
         return step.tool
 
 

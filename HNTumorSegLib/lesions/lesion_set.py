@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -230,7 +231,8 @@ class LesionSet:
     ) -> Lesion:
         """Grow or shrink a lesion to what is connected to it above an SUV, or above a fraction of its own SUVmax.
 
-        Never into another lesion, by at most 30 mm, and to at most 250 ml.
+        Never into another lesion, by at most 30 mm, and never into what a click refuses too (:mod:`barriers`): more
+        than 250 ml in one piece, tissue that is hot itself, beyond the edge of the PET. Shrinking is always possible.
 
         Raises:
             LesionError: both or none of the thresholds given, nothing left, or the region floods.
@@ -273,6 +275,14 @@ class LesionSet:
     def confirm_all(self, actor: str = editing.USER) -> None:
         """Confirm every lesion, as one step of undo."""
         editing.confirm(self, [x.id for x in self.lesions], actor)
+
+    def one_step(self, tool: str) -> AbstractContextManager[None]:
+        """Corrections made inside the ``with`` block are one step of undo; an error there takes all of them back.
+
+        Args:
+            tool: the word for the whole, which :meth:`undo` returns.
+        """
+        return self.edits.joined(self, tool)
 
     @property
     def can_undo(self) -> bool:

@@ -10,18 +10,20 @@ agree. The steps:
    above background (more is asked of a hill hotter than the lesion), and the clicked place would still be above
    the threshold of the joint maximum. So the second summit of one uneven tumour joins in, a node four times hotter does
    not. Where all that joins is too large for a lesion (a node beside the brain), higher passes are asked for.
-3. *Threshold.* ``T = max(0.41 M, B + f (M - B))``: 41 % of the maximum M as the EANM guideline has it (Boellaard
-   et al. 2015), which holds for well-contrasted lesions; ``f`` is such that both agree at a contrast of 8 : 1, that of
-   the NEMA NU 2 phantom on which such fixed thresholds are tuned, and below it the background B takes over.
-   A fixed percentage would flood low-contrast nodes, and a purely background-corrected one would depart from the
-   guideline where the guideline is right.
+3. *Threshold.* 41 % of the maximum M as the EANM guideline has it (Boellaard et al. 2015) at a contrast to the
+   background B of 8 : 1 and more; 41 % of what exceeds the background, ``T = B + 0.41 (M - B)``, at 4 : 1 and less;
+   between these, the two contrasts of the NEMA NU 2 phantom on which such thresholds are tuned, the share of the excess
+   goes over linearly. A fixed percentage would flood low-contrast nodes, and a purely background-corrected one would
+   depart from the guideline where the guideline is right.
 4. *Neighbours.* What a hotter neighbour spills over is measured as the median uptake at each distance from it, away
-   from the click, and subtracted; lesions that are already there are never entered.
+   from the click, and subtracted; where less is left than was subtracted, the place is the neighbour's. Lesions that
+   are already there are never entered.
 5. *Leak.* If a threshold 10 % higher would more than halve the volume, the region has leaked: the threshold is raised.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -31,12 +33,25 @@ from scipy import ndimage
 
 from HNTumorSegLib.errors import LesionError
 from HNTumorSegLib.geometry import Geometry, resample
-from HNTumorSegLib.lesions.uptake import CORNERS, Hills, Patch, patch_grid, patch_suv, sharpened
+from HNTumorSegLib.lesions.barriers import (
+    BRAIN_SUV,
+    LARGEST_ML,
+    surroundings_suv,
+    too_large_ml,
+    why_no_lesion,
+)
+from HNTumorSegLib.lesions.uptake import (
+    AIR_SUV,
+    CORNERS,
+    Hills,
+    Patch,
+    patch_grid,
+    patch_suv,
+    sharpened,
+)
 
 FRACTION_OF_MAX = 0.41
-REFERENCE_CONTRAST = 8.0
-BACKGROUND_FRACTION = (FRACTION_OF_MAX * REFERENCE_CONTRAST - 1) / (REFERENCE_CONTRAST - 1)
-"""0.326: ``f`` of the module's formula."""
+HIGH_CONTRAST, LOW_CONTRAST = 8.0, 4.0
 
 SAME_LESION_PASS = 0.25
 HOTTER_PASS = 0.8
@@ -50,18 +65,10 @@ STRICTER_PASSES = (0.0, 0.65, 0.85)
 CLIMB_MM = 6.0
 """The summit of what was clicked is looked for no further than this from the click when it lies on a slope."""
 
-LARGEST_ML = 250.0
-"""More than this in one piece is brain, bladder or heart, not a head-and-neck lesion."""
-
-BRAIN_SUV = 2.5
-"""A large region below this is background, not brain."""
-
 LOWEST_CONTRAST = 1.4
 """Maximum over background below which there is nothing to delineate."""
 
-AIR_SUV = 0.1
 PATCH_HALF_WIDTHS_MM = (45.0, 80.0, 120.0)
-SHELL_MM = (8.0, 20.0)
 SPILL_REACH_MM = 14.0
 SPILL_BIN_MM = 2.0
 LEAK_RATIO = 2.0
@@ -70,7 +77,12 @@ _ROUNDS = 8
 
 def threshold_suv(suv_max: float, background_suv: float) -> float:
     """The adaptive threshold in g/ml; see the module's text."""
-    return max(FRACTION_OF_MAX * suv_max, background_suv + BACKGROUND_FRACTION * (suv_max - background_suv))
+    if background_suv <= 0 or suv_max >= HIGH_CONTRAST * background_suv:
+        return FRACTION_OF_MAX * suv_max
+    of_excess_when_high = (FRACTION_OF_MAX * HIGH_CONTRAST - 1) / (HIGH_CONTRAST - 1)
+    low = min(1.0, (HIGH_CONTRAST - suv_max / background_suv) / (HIGH_CONTRAST - LOW_CONTRAST))
+    of_excess = of_excess_when_high + low * (FRACTION_OF_MAX - of_excess_when_high)
+    return background_suv + of_excess * (suv_max - background_suv)
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,9 @@ def delineate_click(
         found = _Search(patch).run()
         if not _cut_off(found.mask, grid, whole):
             break
+    why_not = why_no_lesion(found.mask, grid, found.threshold_suv, found.background_suv, whole)
+    if why_not is not None:
+        raise LesionError(f"The region that was clicked {why_not}. Click the lesion itself, or paint it.")
     return found
 
 
@@ -196,7 +211,7 @@ class _Search:
         for stricter in STRICTER_PASSES:
             self.stricter, self.background = stricter, first_background
             found = self._settle()
-            too_large = self._too_large_ml(found)
+            too_large = too_large_ml(found.mask, self.suv, self.patch.taken, found.threshold_suv, self.patch.voxel_ml)
             if too_large is None:
                 break
         else:
@@ -212,7 +227,7 @@ class _Search:
             region, peak, threshold = self._region()
             if region is None:
                 self._nothing()
-            background = self._shell_background(region, threshold)
+            background = self._around(region, threshold)
             settled = abs(background - self.background) < 0.01 * max(self.background, 0.1)
             self.background = background
             if settled:
@@ -256,7 +271,11 @@ class _Search:
         excess = self.suv
         if hot.any():
             allowed &= ~hot
-            excess = self.suv - self._spill(hot, allowed)
+            # On a slope the hill is the neighbour's own: its flank must be measured, not left out as the lesion.
+            spill = self._spill(hot, np.zeros_like(allowed) if slope else allowed)
+            excess = self.suv - spill
+            # An estimate is no better than itself: where more was taken off than is left, nothing can be told.
+            allowed &= excess - self.background >= spill
             where = allowed & self.seed if slope else allowed
             if not where.any():
                 return None, peak, 0.0
@@ -272,29 +291,26 @@ class _Search:
             return {self.own}, True
         cluster, refused = {self.own}, set()
         top = float(self.hills.summit[self.own])
-        while True:
-            candidates: dict[int, float] = {}
-            for hill in cluster:
-                for other, height in self.neighbours[hill].items():
-                    if other not in cluster and other not in refused:
-                        candidates[other] = max(candidates.get(other, -np.inf), height)
-            if not candidates:
-                return cluster, False
-            hill = max(candidates, key=lambda h: (candidates[h], -h))
-            lower = min(top, float(self.hills.summit[hill]))
-            joint = max(peak, float(self.highest[hill]))
-            summit = float(self.hills.summit[hill])
-            share = (
-                max(HOTTER_PASS, self.stricter)
-                if summit - self.background > HOTTER * (top - self.background)
-                else max(SAME_LESION_PASS, self.stricter)
-            )
-            high_pass = candidates[hill] - self.background >= share * (lower - self.background)
+        waiting = [(-height, other) for other, height in self.neighbours[self.own].items()]
+        heapq.heapify(waiting)
+        while waiting:
+            height, hill = heapq.heappop(waiting)
+            if hill in cluster or hill in refused:
+                continue
+            summit, suv_max = float(self.hills.summit[hill]), float(self.highest[hill])
+            joint = max(peak, suv_max)
+            # Hotter is a question of uptake: sharpening lifts a small hill more than a wide one.
+            hotter = suv_max - self.background > HOTTER * (peak - self.background)
+            share = max(HOTTER_PASS if hotter else SAME_LESION_PASS, self.stricter)
+            high_pass = -height - self.background >= share * (min(top, summit) - self.background)
             if high_pass and threshold_suv(joint, self.background) <= self.level:
                 cluster.add(hill)
-                peak, top = joint, max(top, float(self.hills.summit[hill]))
+                peak, top = joint, max(top, summit)
+                for other, other_height in self.neighbours[hill].items():
+                    heapq.heappush(waiting, (-other_height, other))
             else:
                 refused.add(hill)
+        return cluster, False
 
     def _hotter(self, inside: np.ndarray, peak: float, slope: bool) -> np.ndarray:
         """Cores of what is hotter than the lesion: each hill above its own threshold."""
@@ -348,20 +364,7 @@ class _Search:
             piece = int(pieces.flat[np.argmax(np.where(near, excess, -np.inf))])
         return pieces == piece
 
-    def _shell_background(self, region: np.ndarray, threshold: float) -> float:
-        """Median uptake 8 to 20 mm around the region, without air, other lesions and what is above the threshold."""
-        distance = self.patch.distance_mm(region)
-        shell = (distance > SHELL_MM[0]) & (distance < SHELL_MM[1]) & (self.suv < threshold) & (self.suv > AIR_SUV)
-        values = self.suv[shell & ~self.patch.taken]
-        return float(np.median(values)) if values.size else self.background
-
-    def _too_large_ml(self, found: ClickedLesion) -> float | None:
-        """Volume of what is too large for a lesion, itself or all around: a part of the brain has no outside."""
-        if found.volume_ml > LARGEST_ML:
-            return found.volume_ml
-        rim = ndimage.binary_dilation(found.mask, CORNERS) & ~found.mask & ~self.patch.taken
-        if np.count_nonzero(self.suv[rim] >= found.threshold_suv) < 0.5 * max(1, np.count_nonzero(rim)):
-            return None
-        around = self._connected(self.suv >= found.threshold_suv, self.suv)
-        volume = 0.0 if around is None else float(np.count_nonzero(around) * self.patch.voxel_ml)
-        return volume if volume > LARGEST_ML else None
+    def _around(self, region: np.ndarray, threshold: float) -> float:
+        """Uptake of the tissue around the region; the present background where there is none to look at."""
+        found = surroundings_suv(region, self.suv, self.patch.taken, threshold, self.patch.spacing)
+        return self.background if found is None else found

@@ -10,18 +10,22 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from HNTumorSegLib.errors import LesionError
+from HNTumorSegLib.geometry import Geometry
+from HNTumorSegLib.lesions.barriers import LARGEST_ML, surroundings_suv, too_large_ml, why_no_lesion
 from HNTumorSegLib.lesions.editing import SPLIT, THRESHOLD, free_id, margin_voxels, record, replace_mask, suv_in
 from HNTumorSegLib.lesions.history import grown
 from HNTumorSegLib.lesions.lesion import Lesion
-from HNTumorSegLib.lesions.uptake import CORNERS, Hills, sharpened
+from HNTumorSegLib.lesions.uptake import Hills, region_above, sharpened
 
 if TYPE_CHECKING:
-    from HNTumorSegLib.lesions.lesion_set import LesionSet
+    from HNTumorSegLib.lesions.lesion_set import Box, LesionSet
 
 GROW_MM = 30.0
 """A lesion grows to a threshold by no more than this in one go."""
 
-LARGEST_ML = 250.0
+FLOOD_MM = 60.0
+"""How far around the lesion it is looked whether the threshold floods."""
+
 SPLIT_SHARPENING = 1.5
 """Less than a click needs: that there are two parts is known here, and noise must not decide which."""
 
@@ -136,7 +140,7 @@ def apply_threshold(
     box = lesion_set.box(lesion_id)
     if box is None:
         raise LesionError(f"'{lesion.name}' has no voxels to start from. Add it by a click.")
-    wide = grown(box, margin_voxels(lesion_set, GROW_MM), lesion_set.labels.shape)
+    wide = grown(box, margin_voxels(lesion_set, FLOOD_MM), lesion_set.labels.shape)
     suv = suv_in(lesion_set, pet, wide)
     labels = lesion_set.labels[wide]
     own = labels == lesion_id
@@ -149,18 +153,39 @@ def apply_threshold(
             f"The threshold SUV {threshold:.2f} lies above the maximum of '{lesion.name}' (SUV {highest:.2f}): nothing "
             "would be left. Choose a lower one."
         )
-    pieces, _ = ndimage.label((suv >= threshold) & ((labels == 0) | own), CORNERS)
-    kept = np.zeros(int(pieces.max()) + 1, bool)
-    kept[np.unique(pieces[own])] = True
-    kept[0] = False
-    region = kept[pieces]
-    volume = int(np.count_nonzero(region)) * lesion_set.geometry.voxel_volume_ml
-    limit = max(LARGEST_ML, lesion_set.volume_ml(lesion_id))
-    if volume > limit:
+    taken = (labels != 0) & ~own
+    region = region_above(suv, threshold, own, ~taken)
+    if np.count_nonzero(region & ~own):  # what only shrinks a lesion needs nobody's leave
+        _require_lesion(lesion_set, lesion, region, suv, taken, threshold, highest, wide, pet)
+    reach = grown(box, margin_voxels(lesion_set, GROW_MM), lesion_set.labels.shape)
+    inner = tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(reach, wide, strict=True))
+    distance = ndimage.distance_transform_edt(~own[inner], lesion_set.geometry.spacing_zyx_mm)
+    region = region[inner] & (distance <= GROW_MM)
+    return replace_mask(lesion_set, lesion_id, region, actor, reach, THRESHOLD, f"SUV {threshold:.2f}")
+
+
+def _require_lesion(
+    lesion_set: LesionSet,
+    lesion: Lesion,
+    region: np.ndarray,
+    suv: np.ndarray,
+    taken: np.ndarray,
+    threshold: float,
+    highest: float,
+    box: Box,
+    pet: sitk.Image,
+) -> None:
+    """Refuse a region that a click would refuse too (see :mod:`barriers`), unless the lesion was as large already."""
+    advice = f"Choose a higher threshold; its maximum is SUV {highest:.1f}."
+    voxel_ml, spacing = lesion_set.geometry.voxel_volume_ml, lesion_set.geometry.spacing_zyx_mm
+    volume = too_large_ml(region, suv, taken, threshold, voxel_ml)
+    if volume is not None and volume > lesion_set.volume_ml(lesion.id):
         raise LesionError(
-            f"At SUV {threshold:.2f} '{lesion.name}' would flood its surroundings ({volume:.0f} ml or more, brain or "
-            f"background). Choose a higher threshold; its maximum is SUV {highest:.1f}."
+            f"At SUV {threshold:.2f} '{lesion.name}' would flood its surroundings ({volume:.0f} ml or more, over "
+            f"{LARGEST_ML:.0f} ml: brain or background). {advice}"
         )
-    distance = ndimage.distance_transform_edt(~own, lesion_set.geometry.spacing_zyx_mm)
-    region &= distance <= GROW_MM
-    return replace_mask(lesion_set, lesion_id, region, actor, wide, THRESHOLD, f"SUV {threshold:.2f}")
+    grid = lesion_set.geometry.crop(tuple(s.start for s in reversed(box)), region.shape[::-1])
+    around = surroundings_suv(region, suv, taken, threshold, spacing)
+    why_not = why_no_lesion(region, grid, threshold, around, Geometry.from_image(pet))
+    if why_not is not None:
+        raise LesionError(f"At SUV {threshold:.2f} '{lesion.name}' {why_not}. {advice}")

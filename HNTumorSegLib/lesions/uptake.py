@@ -24,6 +24,10 @@ BLUR_SIGMA_MM = 4.5
 SHARPENING = 6.0
 """Hills are looked for in ``fine + SHARPENING * (fine - blurred)`` of two Gaussians: unsharp masking."""
 
+AIR_SUV = 0.1
+SHELL_MM = (8.0, 20.0)
+"""The background of a lesion is measured between these distances from it."""
+
 CORNERS = np.ones((3, 3, 3), bool)
 
 
@@ -104,6 +108,34 @@ def sharpened(suv: np.ndarray, spacing_zyx_mm: tuple[float, float, float], stren
         for sigma in (SMOOTH_SIGMA_MM, BLUR_SIGMA_MM)
     )
     return fine + np.float32(strength) * (fine - blurred)
+
+
+def shell_background_suv(
+    suv: np.ndarray, distance_mm: np.ndarray, threshold_suv: float, taken: np.ndarray
+) -> float | None:
+    """Background of a region: median uptake in a shell around it, without air, other lesions and what is hotter.
+
+    Args:
+        suv: zyx array in g/ml.
+        distance_mm: of each voxel to the region.
+        threshold_suv: the region's threshold; nothing above it counts.
+        taken: boolean zyx array: voxels of other lesions.
+
+    Returns:
+        None where the shell holds nothing that counts.
+    """
+    shell = (distance_mm > SHELL_MM[0]) & (distance_mm < SHELL_MM[1]) & (suv < threshold_suv) & (suv > AIR_SUV)
+    values = suv[shell & ~taken]
+    return float(np.median(values)) if values.size else None
+
+
+def region_above(suv: np.ndarray, threshold_suv: float, own: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """What lies at or above a threshold in ``free`` and is connected (26 neighbours) to voxels of ``own`` that do."""
+    pieces, n = ndimage.label((suv >= threshold_suv) & free, CORNERS)
+    kept = np.zeros(n + 1, bool)
+    kept[np.unique(pieces[own])] = True
+    kept[0] = False
+    return kept[pieces]
 
 
 class Hills:

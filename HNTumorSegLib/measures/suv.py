@@ -1,9 +1,14 @@
-"""SUV indices of one lesion: SUVmax, SUVmean and SUVpeak.
+"""SUV indices of one lesion: SUVmax, SUVmean, SUVpeak, median and standard deviation.
 
 SUVpeak is the highest mean SUV of a 1 ml sphere (radius 6.204 mm) whose centre lies on a voxel of the lesion, after
 PERCIST (Wahl et al., J Nucl Med 2009;50:122S) and the "global intensity peak" of the IBSI reference manual (0F91). The
 sphere may reach beyond the lesion, but not beyond the image. Voxels on the sphere's surface count with the
 fraction of them that lies inside, so that coarse and fine grids give comparable values.
+
+Two further rules for the sphere's place are in use (:class:`FurtherIndices`): wholly inside the lesion, so that no
+tissue around it is averaged in (not defined for lesions that hold no such sphere), and centred on the hottest voxel
+(IBSI's "local intensity peak", VJGA). Always: inside <= SUVpeak, at the maximum <= SUVpeak <= SUVmax of the
+surroundings.
 """
 
 from __future__ import annotations
@@ -74,11 +79,45 @@ def suv_indices(suv: np.ndarray, mask: np.ndarray, spacing_zyx_mm: tuple[float, 
     if not mask.any():
         return SuvIndices(None, None, None)
     inside = suv[mask].astype(float)
-    return SuvIndices(float(inside.max()), float(inside.mean()), _peak(suv, mask, spacing_zyx_mm))
+    peak = _highest(peak_means(suv, mask, spacing_zyx_mm))
+    return SuvIndices(float(inside.max()), float(inside.mean()), peak)
 
 
-def _peak(suv: np.ndarray, mask: np.ndarray, spacing_zyx_mm: tuple[float, float, float]) -> float | None:
-    """Highest mean of the 1 ml sphere with its centre in the mask."""
+@dataclass(frozen=True)
+class FurtherIndices:
+    """More SUV indices in g/ml; None where an index is not defined.
+
+    Attributes:
+        suv_median: of the lesion's voxels (the mean of the two middle ones when their number is even).
+        suv_std: standard deviation of the population, 0 for one voxel (IBSI's variance, CH89).
+        suv_peak_inside: the highest mean of a 1 ml sphere that lies wholly inside the lesion.
+        suv_peak_at_max: the mean of the 1 ml sphere centred on the hottest voxel; of equally hot ones the highest mean.
+    """
+
+    suv_median: float | None = None
+    suv_std: float | None = None
+    suv_peak_inside: float | None = None
+    suv_peak_at_max: float | None = None
+
+
+def further_indices(suv: np.ndarray, mask: np.ndarray, spacing_zyx_mm: tuple[float, float, float]) -> FurtherIndices:
+    """The further SUV indices of one lesion; arguments as for :func:`suv_indices`. All None for an empty mask."""
+    if not mask.any():
+        return FurtherIndices()
+    values = suv[mask].astype(float)
+    means = peak_means(suv, mask, spacing_zyx_mm)
+    touched = (sphere_fractions(spacing_zyx_mm) > 0).astype(float)
+    enclosed = mask & (_convolve((~mask).astype(float), touched) < 0.5)
+    return FurtherIndices(
+        suv_median=float(np.median(values)),
+        suv_std=float(values.std()),
+        suv_peak_inside=_highest(means[enclosed]),
+        suv_peak_at_max=_highest(means[mask & (suv == values.max())]),
+    )
+
+
+def peak_means(suv: np.ndarray, mask: np.ndarray, spacing_zyx_mm: tuple[float, float, float]) -> np.ndarray:
+    """Mean of the 1 ml sphere around each voxel of the mask; NaN elsewhere and where it reaches beyond the image."""
     fractions = sphere_fractions(spacing_zyx_mm)
     weights = fractions / fractions.sum()
     known = np.isfinite(suv)
@@ -89,8 +128,14 @@ def _peak(suv: np.ndarray, mask: np.ndarray, spacing_zyx_mm: tuple[float, float,
     if not known.all():
         centres &= _convolve((~known).astype(float), (fractions > 0).astype(float)) < 0.5
     if not centres.any():
-        return None
-    return float(_convolve(np.where(known, suv, 0.0).astype(float), weights)[centres].max())
+        return np.full(suv.shape, np.nan)
+    return np.where(centres, _convolve(np.where(known, suv, 0.0).astype(float), weights), np.nan)
+
+
+def _highest(means: np.ndarray) -> float | None:
+    """The highest that is known; None when none is."""
+    known = means[np.isfinite(means)]
+    return float(known.max()) if known.size else None
 
 
 def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:

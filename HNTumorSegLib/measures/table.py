@@ -9,6 +9,7 @@ error.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class LesionMeasures:
         name, kind, status: as in :class:`Lesion`; kind and status are empty where they do not apply.
         volume_ml: metabolic tumour volume.
         suv_max, suv_mean, suv_peak: g/ml; in totals the highest, the volume-weighted mean, and the highest.
-        tlg_g: total lesion glycolysis, volume times SUVmean.
+        tlg_g: total lesion glycolysis, volume times SUVmean; None only where :mod:`detail` met unknown SUV.
         x_mm, y_mm, z_mm: LPS centre of volume.
     """
 
@@ -49,7 +50,7 @@ class LesionMeasures:
     suv_max: float | None
     suv_mean: float | None
     suv_peak: float | None
-    tlg_g: float
+    tlg_g: float | None
     x_mm: float | None
     y_mm: float | None
     z_mm: float | None
@@ -85,7 +86,7 @@ class Measurements:
             with path.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(COLUMNS)
-                writer.writerows([_cell(row, name) for name in COLUMNS] for row in (*self.rows, *self.totals))
+                writer.writerows([cell(row, name) for name in COLUMNS] for row in (*self.rows, *self.totals))
         except OSError as error:
             raise OutputError(
                 f"The lesion table '{path}' cannot be written: {error.strerror}. "
@@ -94,7 +95,8 @@ class Measurements:
         return path
 
 
-def _cell(row: LesionMeasures, name: str) -> str:
+def cell(row: LesionMeasures, name: str) -> str:
+    """One cell of ``lesions.csv``; empty where the value is not defined."""
     value = getattr(row, name)
     if value is None:
         return ""
@@ -142,11 +144,34 @@ def measure_lesion(
     """
     if box is None:
         return _row(lesion.id, lesion.name, lesion.kind, lesion.status, 0.0, (None, None, None), None)
+    surroundings = lesion_surroundings(lesion_set, lesion, box, pet, same_grid)
+    return measure_surroundings(lesion, surroundings, lesion_set.geometry)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A lesion with as much of the PET around it as SUVpeak needs.
+
+    Attributes:
+        suv: zyx array in g/ml on the lesions' grid; NaN where the PET does not reach.
+        mask: boolean zyx array of the same shape.
+        start: index on the grid (zyx) of the first voxel; negative where the part reaches beyond the grid.
+    """
+
+    suv: np.ndarray
+    mask: np.ndarray
+    start: tuple[int, int, int]
+
+
+def lesion_surroundings(
+    lesion_set: LesionSet, lesion: Lesion, box: Box, pet: sitk.Image, same_grid: bool
+) -> Surroundings:
+    """The PET around one lesion; arguments and errors as for :func:`measure_lesion`."""
     geometry = lesion_set.geometry
     margin = peak_margin(geometry.spacing_zyx_mm)
     start = [s.start - m for s, m in zip(box, margin, strict=True)]
     stop = [s.stop + m for s, m in zip(box, margin, strict=True)]
-    suv = _pet_part(pet, geometry, start, stop, same_grid)
+    suv = pet_part(pet, geometry, start, stop, same_grid)
     mask = np.zeros(suv.shape, bool)
     mask[tuple(slice(m, m + s.stop - s.start) for s, m in zip(box, margin, strict=True))] = (
         lesion_set.labels[box] == lesion.id
@@ -158,19 +183,26 @@ def measure_lesion(
             f"{np.count_nonzero(mask)} voxels (it does not reach there, or holds NaN). "
             "Cut the lesion back or repair the PET."
         )
-    indices = suv_indices(suv, mask, geometry.spacing_zyx_mm)
+    return Surroundings(suv, mask, tuple(start))
+
+
+def measure_surroundings(lesion: Lesion, around: Surroundings, geometry: Geometry) -> LesionMeasures:
+    """One row, from the PET around the lesion."""
+    indices = suv_indices(around.suv, around.mask, geometry.spacing_zyx_mm)
     return _row(
         lesion.id,
         lesion.name,
         lesion.kind,
         lesion.status,
-        volume_ml(mask, geometry),
+        volume_ml(around.mask, geometry),
         (indices.suv_max, indices.suv_mean, indices.suv_peak),
-        centroid_mm(mask, tuple(start), geometry),
+        centroid_mm(around.mask, around.start, geometry),
     )
 
 
-def _pet_part(pet: sitk.Image, geometry: Geometry, start: list[int], stop: list[int], same_grid: bool) -> np.ndarray:
+def pet_part(
+    pet: sitk.Image, geometry: Geometry, start: Sequence[int], stop: Sequence[int], same_grid: bool
+) -> np.ndarray:
     """SUV on voxels ``start`` to ``stop`` (zyx) of a grid, which may reach beyond it; NaN where there is no PET."""
     if same_grid:
         array = sitk.GetArrayViewFromImage(pet)

@@ -11,6 +11,8 @@ from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.recipes.recipe import Recipe
 
 CARD_FILE = "card.json"
+OWN_ENGINE, NNUNET_ENGINE, MONAI_ENGINE = "own", "nnunet", "monai"
+ENGINES = (OWN_ENGINE, NNUNET_ENGINE, MONAI_ENGINE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class ModelCard:
     """A model folder's ``card.json``.
 
     ``performance`` maps a data set's name to measured figures (names carry units); ``intended_use`` and
-    ``limitations`` are sentences shown to the user before the model is used.
+    ``limitations`` are sentences shown to the user before the model is used. ``engine`` says whose preprocessing and
+    tiling the weights were trained for: this project's (``own``: the recipe holds it), nnU-Net's or a MONAI bundle's;
+    for these ``engine_options`` holds it, and of the recipe only channels, classes and network are used.
     """
 
     name: str
@@ -40,6 +44,8 @@ class ModelCard:
     classes: tuple[str, ...] = ("background", "primary tumour", "lymph-node metastasis")
     performance: dict[str, dict[str, float]] = field(default_factory=dict)
     changelog: tuple[str, ...] = ()
+    engine: str = OWN_ENGINE
+    engine_options: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
         """Write ``card.json`` into ``folder``."""
@@ -71,4 +77,6 @@ class ModelCard:
         for key in ("classes", "changelog"):
             if key in fields:
                 fields[key] = tuple(fields[key])
+        if fields.get("engine", OWN_ENGINE) not in ENGINES:
+            raise ValueError(f"the engine '{fields['engine']}' is none of {', '.join(ENGINES)}")
         return cls(**fields)

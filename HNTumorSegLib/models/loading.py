@@ -8,10 +8,10 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from HNTumorSegLib.errors import ModelError, OutputError
-from HNTumorSegLib.models.card import CARD_FILE, ModelCard, WeightFile
+from HNTumorSegLib.models.card import CARD_FILE, OWN_ENGINE, ModelCard, WeightFile
 from HNTumorSegLib.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def write_model(
     licence: str,
     performance: dict[str, dict[str, float]] | None = None,
     changelog: Sequence[str] = (),
+    engine: str = OWN_ENGINE,
+    engine_options: dict[str, Any] | None = None,
 ) -> ModelCard:
     """Write a model folder: one safetensors file per network, then the card with their hashes.
 
@@ -97,6 +99,9 @@ def write_model(
             limitations=limitations,
             training_data=training_data,
             licence=licence,
+            classes=tuple(recipe.classes),
+            engine=engine,
+            engine_options=dict(engine_options or {}),
             performance=dict(performance or {}),
             changelog=tuple(changelog),
         )

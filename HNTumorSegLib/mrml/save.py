@@ -1,4 +1,4 @@
-"""A study and its lesions as one Slicer scene file (``scene.mrb``)."""
+"""Slicer scene files (``scene.mrb``): of a study and its lesions, or of the scene that the user works in."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from HNTumorSegLib.study.study import Study
 logger = logging.getLogger(__name__)
 
 PET_NAME, CT_NAME, SEGMENTATION_NAME, TABLE_NAME = "PET SUVbw", "CT", "Lesions", "Lesion table"
+SEGMENTATION = "vtkMRMLSegmentationNode"
 PET_OPACITY = 0.5
 SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 FIELD_OF_VIEW_MM = 300.0
@@ -63,6 +64,37 @@ def save_scene(
     finally:
         scene.Clear(True)
     return path
+
+
+def save_whole_scene(scene: Any, path: str | Path) -> list[str]:
+    """Write a scene as it is into one file; the scene itself, and where its nodes are stored, stay as they were.
+
+    Segmentations without segments are left out (MRML aborts the process on them, see :func:`build_scene`).
+
+    Args:
+        scene: a vtkMRMLScene, for instance the user's.
+        path: ends in ``.mrb``.
+
+    Returns:
+        Names of the nodes that were left out.
+
+    Raises:
+        OutputError: when the file cannot be written whole.
+    """
+    found = [scene.GetNthNodeByClass(n, SEGMENTATION) for n in range(scene.GetNumberOfNodesByClass(SEGMENTATION))]
+    empty = [
+        node
+        for node in found
+        if node.GetSaveWithScene() and (node.GetSegmentation() is None or not node.GetSegmentation().GetSegmentIDs())
+    ]
+    for node in empty:
+        node.SetSaveWithScene(False)
+    try:
+        _write(scene, Path(path))
+    finally:
+        for node in empty:
+            node.SetSaveWithScene(True)
+    return [node.GetName() for node in empty]
 
 
 def build_scene(

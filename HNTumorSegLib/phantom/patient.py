@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
+from HNTumorSegLib.errors import InputError
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.lesions.codes import LABEL_OF_KIND
 from HNTumorSegLib.phantom.anatomy import AnatomyDraw
 from HNTumorSegLib.phantom.canvas import Canvas, Pose
+from HNTumorSegLib.phantom.family import FAMILIES, FIRST
 from HNTumorSegLib.phantom.fields import Lattice, smooth_noise
 from HNTumorSegLib.phantom.scanner import IDENTITY, Scanner, acquire_ct, acquire_pet, draw_scanner
 from HNTumorSegLib.phantom.structure import AIR_HU, Structure
 from HNTumorSegLib.phantom.tumours import Tumour, TumourDraw
 from HNTumorSegLib.study.study import Provenance, SeriesInfo, Study
 
-HEAD_NECK, WHOLE_BODY = "head_neck", "whole_body"
+if TYPE_CHECKING:
+    from HNTumorSegLib.phantom.varied_patient import VariedPatient
+
+HEAD_NECK, CROPPED, WHOLE_BODY = "head_neck", "cropped", "whole_body"
 CROWN_MM = 164.0
 
 
@@ -51,7 +58,9 @@ def make_patient(
     economy: bool = False,
     with_tumours: bool = True,
     atypia: float = 1.0,
-) -> PhantomPatient:
+    family: str = FIRST,
+    anatomy_folder: Path | str | None = None,
+) -> PhantomPatient | VariedPatient:
     """The patient of that seed; the same seed always gives the same patient.
 
     Args:
@@ -60,7 +69,32 @@ def make_patient(
         economy: coarser tissue, a CT of 2.5 mm pixels and a field of view of 40 cm: three times faster, for training.
         with_tumours: False makes a patient without any lesion.
         atypia: scales how often normal uptake misleads.
+        family: ``first``; ``varied`` (for training, see :mod:`HNTumorSegLib.phantom.varied_patient`) or ``held_out``
+            (for evaluation: other source patients, wider ranges). These two also know the field of view ``cropped``.
+        anatomy_folder: organ label sets of real patients (see :mod:`HNTumorSegLib.phantom.atlas`) that give the later
+            families their anatomy; None draws it. The first family does not use it.
+
+    Raises:
+        InputError: an unknown family or field of view, or a folder without label sets.
     """
+    if family != FIRST:
+        from HNTumorSegLib.phantom.varied_patient import make_varied_patient
+
+        if family not in FAMILIES:
+            raise InputError(f"Phantom family '{family}' is unknown; use one of {', '.join([FIRST, *FAMILIES])}.")
+        return make_varied_patient(
+            seed,
+            field_of_view,
+            FAMILIES[family],
+            economy=economy,
+            with_tumours=with_tumours,
+            atypia=atypia,
+            anatomy_folder=anatomy_folder,
+        )
+    if field_of_view not in (HEAD_NECK, WHOLE_BODY):
+        raise InputError(
+            f"Field of view '{field_of_view}' is unknown to the first family; use {HEAD_NECK} or {WHOLE_BODY}."
+        )
     rng = np.random.default_rng(np.random.SeedSequence([2023, seed]))
     whole_body = field_of_view == WHOLE_BODY
     anatomy = AnatomyDraw(rng, whole_body, atypia)

@@ -12,6 +12,13 @@ SOURCE = (
 )
 
 
+FIGURES = {
+    "cross-validation": {"dsc_primary": 0.885, "dsc_node": 0.805, "dsc_union": 0.870, "accuracy": 0.980},
+    "external": {"dsc_primary": 0.850, "dsc_node": 0.724, "dsc_union": 0.823, "accuracy": 0.979},
+}
+"""The publication's: cohort DSC (Table 1) and share of voxels given the right kind (Table 2)."""
+
+
 def nikulin2023() -> Recipe:
     """The system as published; what the paper leaves open is listed in ``deviations``."""
     return Recipe(
@@ -54,7 +61,8 @@ def nikulin2023_fast() -> Recipe:
         training={
             "loss": "dice_ce",
             "optimiser": "adamw",
-            "learning_rate": 2e-3,
+            "learning_rate": 6e-4,
+            "weight_average": 0.995,
             "weight_decay": 1e-2,
             "batch": 2,
             "patch_zyx": [64, 80, 80],
@@ -68,5 +76,28 @@ def nikulin2023_fast() -> Recipe:
             "96 x 128 x 128 in use, 25 % overlap.",
             "5 % of the cross-entropy is averaged over the lesions' own voxels, or the nodes can be lost early.",
             "In a quarter of the training patches the CT is left out, so that PET alone can be delineated.",
+        ),
+    )
+
+
+def nikulin2023_quick() -> Recipe:
+    """A still narrower variant: five folds of it train within half an hour on two processor cores."""
+    return replace(
+        nikulin2023_fast(),
+        name="nikulin2023_quick",
+        spacing_mm=4.0,
+        patch_zyx=(48, 64, 64),
+        network_options={"channels": [12, 24, 48, 64], "heads": 4, "norm": "batch"},
+        training={
+            **nikulin2023_fast().training,
+            "patch_zyx": [48, 48, 48],
+            "batch": 2,
+            "steps": 400,
+            "folds": 5,
+        },
+        deviations=(
+            *nikulin2023().deviations[1:],
+            "Voxels of 4 mm, four levels of 12 to 64 features with batch norm, AdamW, 400 steps, 25 % overlap.",
+            *nikulin2023_fast().deviations[2:],
         ),
     )

@@ -9,6 +9,40 @@ from HNTumorSegLib.errors import ModelError
 
 PET = "pet"
 CT = "ct"
+CT_CONTRAST = "ct_contrast"
+"""A second, contrast-enhanced CT; data sets may have it, a PET/CT study does not."""
+
+BACKGROUND, PRIMARY, NODE = "background", "primary tumour", "lymph-node metastasis"
+TUMOUR = "primary tumour or lymph-node metastasis"
+"""The foreground class of networks that do not tell primaries from nodes."""
+
+TUMOUR_CLASSES = (BACKGROUND, PRIMARY, NODE)
+
+TRAINING_KEYS = {
+    "loss": "a name in training.losses.LOSSES",
+    "loss_options": "its keyword arguments",
+    "lesion_share": "of dice_ce: share of the cross-entropy averaged over the lesions' own voxels",
+    "deep_supervision": "weights of the network's outputs, finest first; absent for networks with one output",
+    "optimiser": "adam, adamw, adadelta or sgd",
+    "learning_rate": "at its peak",
+    "weight_decay": "of the optimiser; 0 where absent",
+    "weight_average": "the network that counts is the running average of the weights, with this decay; 0: the last",
+    "momentum": "of sgd",
+    "betas": "of adam and adamw",
+    "schedule": "constant, cosine (after a warm-up), cosine_restarts or poly; cosine where absent",
+    "restart_epochs": "of cosine_restarts: epochs between two restarts",
+    "batch": "patches in a step",
+    "patch_zyx": "training patch in voxels, where it is not the recipe's",
+    "epochs": "passes over the training cases, for runs that have no number of steps",
+    "steps": "steps of the whole run",
+    "early_stopping_epochs": "end after so many epochs without a better validation",
+    "folds": "networks of the cross-validation, all of which the ensemble averages",
+    "split": "random (k folds) or centre (leave one centre out); random where absent",
+    "augmentation": "what may happen to a patch, by name and strength; the usual where absent",
+    "ct_dropout": "share of training patches that lose their CT",
+    "pet_dropout": "share of training patches that lose their PET",
+}
+"""Entries of ``Recipe.training`` and what they mean; a recipe names those it needs, ``training/plan.py`` has more."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +71,14 @@ class Recipe:
         network, network_options: name in :data:`HNTumorSegLib.networks.NETWORKS` and its keyword arguments.
         overlap: share of a patch that neighbouring tiles have in common along (z, y, x).
         minimum_lesion_ml: smaller structures are dropped.
-        training: loss, optimiser and schedule, in words and numbers (read by ``training/``).
+        training: loss, optimiser and schedule, in words and numbers (read by ``training/plan.py``).
         deviations: where this differs from the publication, one sentence each.
+        classes: what the network's output maps mean, background first.
+        class_of_label: class index of each label value of a case (0 background, 1 primary, 2 node, ...), for networks
+            that merge or leave out labels; empty: the label is the class.
+        flip_axes: test-time flips: the answers for all mirrorings along these axes (letters of ``zyx``) are averaged.
+        crf: weights of the dense CRF as fields of :class:`HNTumorSegLib.inference.crf.CrfWeights`, fitted on validation
+            data; empty: no CRF.
     """
 
     name: str
@@ -52,6 +92,30 @@ class Recipe:
     minimum_lesion_ml: float = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()
+    classes: tuple[str, ...] = TUMOUR_CLASSES
+    class_of_label: tuple[int, ...] = ()
+    flip_axes: str = ""
+    crf: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if set(self.flip_axes) - set("zyx") or len(set(self.flip_axes)) != len(self.flip_axes):
+            raise ModelError(
+                f"Recipe '{self.name}': flip_axes holds letters of 'zyx', once each, not '{self.flip_axes}'."
+            )
+        if len(self.classes) < 2:
+            raise ModelError(f"Recipe '{self.name}' needs the background and at least one class, not {self.classes}.")
+        if any(not 0 <= c < len(self.classes) for c in self.class_of_label):
+            raise ModelError(f"Recipe '{self.name}': class_of_label {self.class_of_label} names a class it has not.")
+
+    def network_class(self, label: int) -> int:
+        """The class index of a label value of a case; raises :class:`ModelError` for a label the recipe has not."""
+        classes = self.class_of_label or range(len(self.classes))
+        if not 0 <= label < len(classes):
+            raise ModelError(
+                f"The labels hold the value {label}; recipe '{self.name}' knows 0 to {len(classes) - 1} "
+                f"(its classes: {', '.join(self.classes)})."
+            )
+        return classes[label]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model card."""
@@ -65,7 +129,7 @@ class Recipe:
             fields["channels"] = tuple(
                 Channel(c["image"], tuple(c["window"]), c.get("missing")) for c in fields["channels"]
             )
-            for key in ("patch_zyx", "overlap", "deviations"):
+            for key in ("patch_zyx", "overlap", "deviations", "classes", "class_of_label"):
                 if key in fields:
                     fields[key] = tuple(fields[key])
             return cls(**fields)

@@ -6,33 +6,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from HNTumorSegLib.recipes.recipe import CT, PET, Recipe
-from HNTumorSegLib.training.phantom_cases import Case
+from HNTumorSegLib.recipes.recipe import CT, Recipe
+from HNTumorSegLib.training.augmentation import Augmentation, Displacement, change_values, draw_displacement, sample
+from HNTumorSegLib.training.case import Case
 
 
 @dataclass
 class PatchSampler:
     """Draws augmented patches; the share ``on_lesion`` lies around a voxel of a class that is drawn first.
 
-    Drawing the class before the voxel shows nodes as often as the (larger) primaries.
+    Drawing the class before the voxel shows nodes as often as the (larger) primaries. ``augmentation`` None takes the
+    recipe's.
     """
 
     recipe: Recipe
     patch_zyx: tuple[int, int, int]
     rng: np.random.Generator
     on_lesion: float = 0.75
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.augmentation is None:
+            from HNTumorSegLib.training.plan import plan_of
+
+            self.augmentation = plan_of(self.recipe, 1).augmentation
 
     def draw(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (C, z, y, x) float32 and labels (z, y, x) int64 of one patch; beyond the case it is padded with 0."""
         start = self._start(case.labels)
-        inputs = self._cut(case.inputs, start).astype(np.float32)
-        labels = self._cut(case.labels[None], start)[0].astype(np.int64)
-        return self._augment(inputs, labels)
+        moved = draw_displacement(self.augmentation, self.patch_zyx, self.recipe.spacing_mm, self.rng)
+        if moved.any:
+            inputs, labels = self._sample(case, start, moved)
+        else:
+            inputs = self._cut(case.inputs, start).astype(np.float32)
+            labels = self._cut(case.labels[None], start)[0].astype(np.int64)
+        if self.rng.random() < self.augmentation.flip:
+            inputs, labels = inputs[..., ::-1].copy(), labels[..., ::-1].copy()
+        return change_values(inputs, self.recipe.channels, self.augmentation, self.rng), labels
 
     def _start(self, labels: np.ndarray) -> np.ndarray:
         """First voxel of the patch; negative where it begins before the case."""
         shape, patch = np.array(labels.shape), np.array(self.patch_zyx)
-        present = [c for c in (1, 2) if (labels == c).any()]
+        present = [c for c in np.unique(labels).tolist() if c]
         if present and self.rng.random() < self.on_lesion:
             voxels = np.flatnonzero(labels == self.rng.choice(present))
             center = np.array(np.unravel_index(self.rng.choice(voxels), labels.shape))
@@ -51,19 +66,12 @@ class PatchSampler:
         out[(slice(None), *target)] = array[(slice(None), *source)]
         return out
 
-    def _augment(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Left-right flip, another SUV scale, another noise level, and the CT now and then left out."""
-        rng = self.rng
-        if rng.random() < 0.5:
-            inputs, labels = inputs[..., ::-1].copy(), labels[..., ::-1].copy()
-        for index, channel in enumerate(self.recipe.channels):
-            if channel.image == PET:
-                inputs[index] *= np.exp(rng.normal(0, 0.12))
-            elif channel.image == CT:
-                if channel.missing is not None and rng.random() < self.recipe.training.get("ct_dropout", 0.0):
-                    inputs[index] = channel.missing
-                    continue
-                inputs[index] += rng.normal(0, 0.03)
-            if rng.random() < 0.3:
-                inputs[index] += rng.normal(0, rng.uniform(0, 0.03), inputs[index].shape)
-        return np.clip(inputs, 0, 1), labels
+    def _sample(self, case: Case, start: np.ndarray, moved: Displacement) -> tuple[np.ndarray, np.ndarray]:
+        """The patch turned, bent, and with the CT out of register; one interpolation, from beyond the patch's edge."""
+        shared = np.zeros((3, *self.patch_zyx), np.float32) if moved.shared is None else moved.shared
+        labels = sample(case.labels[None], start, shared, nearest=True)[0]
+        inputs = sample(case.inputs, start, shared)
+        ct = [i for i, channel in enumerate(self.recipe.channels) if channel.image == CT]
+        if moved.ct is not None and ct:
+            inputs[ct] = sample(case.inputs[ct], start, shared + moved.ct)
+        return inputs, np.rint(labels).astype(np.int64)

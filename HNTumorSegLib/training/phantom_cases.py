@@ -10,33 +10,56 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from HNTumorSegLib.phantom import make_patient
+from HNTumorSegLib.phantom import CROPPED, HEAD_NECK, PhantomPatient, make_patient
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.recipes.recipe import Recipe
+from HNTumorSegLib.training.case import Case
 
 MAXIMUM_XY = 128
 """Cases are cut to this many voxels transaxially, about the PET's centre (32 cm at 2.5 mm, as Nikulin 2023)."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """One patient on the model's grid: ``inputs`` (C, Z, Y, X) 16-bit float, ``labels`` (Z, Y, X) 0/1/2."""
+class PhantomMix:
+    """Which phantom patients a model is trained on; each patient's draw follows from its seed alone.
 
-    seed: int
-    inputs: np.ndarray
-    labels: np.ndarray
+    Attributes:
+        varied_share: share of patients of the family ``varied``; the others are of the first.
+        cropped_share: share of the varied ones whose scan shows only a part of the head and neck.
+        anatomy_folder: organ label sets that drive the varied ones' anatomy; None: it is drawn.
+    """
+
+    varied_share: float = 0.0
+    cropped_share: float = 0.35
+    anatomy_folder: Path | None = None
+
+    def patient(self, seed: int) -> PhantomPatient:
+        """The training patient of that seed."""
+        rng = np.random.default_rng([seed, 2026])
+        varied, cropped = rng.random(2) < (self.varied_share, self.cropped_share)
+        if not varied:
+            return make_patient(seed, economy=True)
+        field = CROPPED if cropped else HEAD_NECK
+        return make_patient(seed, field, economy=True, family="varied", anatomy_folder=self.anatomy_folder)
 
 
-def make_case(seed: int, recipe: Recipe) -> Case:
+FIRST_FAMILY = PhantomMix()
+
+
+def make_case(seed: int, recipe: Recipe, mix: PhantomMix = FIRST_FAMILY) -> Case:
     """The phantom patient of that seed through the preprocessing that inference uses."""
+    return case_of_patient(seed, mix.patient(seed), recipe)
+
+
+def case_of_patient(name: str | int, patient: PhantomPatient, recipe: Recipe) -> Case:
+    """A phantom patient on the model's grid."""
     from HNTumorSegLib.inference.preprocess import model_grid, network_input
 
-    patient = make_patient(seed, economy=True)
     grid = model_grid(patient.study.pet_geometry, recipe.spacing_mm)
     size = (min(MAXIMUM_XY, grid.size[0]), min(MAXIMUM_XY, grid.size[1]), grid.size[2])
     grid = grid.crop(tuple((n - m) // 2 for n, m in zip(grid.size, size, strict=True)), size)
     labels = sitk.GetArrayFromImage(patient.truth_on(grid))
-    return Case(seed, network_input(patient.study, recipe, grid).astype(np.float16), labels)
+    return Case(name, network_input(patient.study, recipe, grid).astype(np.float16), labels)
 
 
 def case_file(folder: Path, seed: int) -> Path:
@@ -44,11 +67,11 @@ def case_file(folder: Path, seed: int) -> Path:
     return Path(folder) / f"case_{seed:07d}.npz"
 
 
-def write_case(seed: int, recipe: Recipe, folder: Path) -> Path:
+def write_case(seed: int, recipe: Recipe, folder: Path, mix: PhantomMix = FIRST_FAMILY) -> Path:
     """Make one case and keep it; a file that is there is left alone (the run goes on where it stopped)."""
     path = case_file(folder, seed)
     if not path.exists():
-        case = make_case(seed, recipe)
+        case = make_case(seed, recipe, mix)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as stream:
             np.savez(stream, inputs=case.inputs, labels=case.labels)
@@ -63,14 +86,19 @@ def read_case(folder: Path, seed: int) -> Case:
 
 
 def write_cases(
-    seeds: list[int], recipe: Recipe, folder: Path, workers: int = 2, progress: ProgressCallback = silent
+    seeds: list[int],
+    recipe: Recipe,
+    folder: Path,
+    workers: int = 2,
+    progress: ProgressCallback = silent,
+    mix: PhantomMix = FIRST_FAMILY,
 ) -> None:
     """Make all cases of ``seeds`` that are not in ``folder`` yet, in ``workers`` processes."""
     from HNTumorSegLib.inference.device import keep_freed_memory
 
     Path(folder).mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers, initializer=keep_freed_memory) as pool:
-        jobs = [pool.submit(write_case, seed, recipe, Path(folder)) for seed in seeds]
+        jobs = [pool.submit(write_case, seed, recipe, Path(folder), mix) for seed in seeds]
         for done, job in enumerate(jobs, 1):
             job.result()
             progress(ProgressEvent("phantoms", done / len(jobs), f"{done} of {len(jobs)}"))

@@ -1,4 +1,4 @@
-"""Loaded by the worker process of a test: it then knows the threshold network, and can be made to dawdle or die.
+"""Loaded by the worker process of a test: it then knows the networks of the tests, and can be made to dawdle or die.
 
 Environment variables: ``WORKER_DAWDLES_AT`` names the stage after whose first line the process sleeps;
 ``WORKER_DIES_AT`` names the stage at which it crashes.
@@ -12,6 +12,7 @@ if "HNTumorSegLib.worker" in sys.orig_argv:
     from HNTumorSegLib import networks, worker_protocol
 
     networks.NETWORKS["threshold"] = ("threshold_net", "ThresholdNet")
+    networks.NETWORKS["marked"] = ("marked_net", "MarkedNet")
     _to_line = worker_protocol.to_line
     _stage = ""
 

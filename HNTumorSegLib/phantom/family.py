@@ -1,0 +1,93 @@
+"""The random families of phantom patients and how far each lets things vary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST = "first"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Ranges from which a patient is drawn; (low, high) is uniform unless said otherwise.
+
+    Attributes:
+        name: ``varied`` or ``held_out``.
+        stream: enters every seed, so that no two families share a random number.
+        held_out_sources: which part of the source anatomies it uses (the parts share no patient).
+        drawn_share: share of patients with drawn anatomy although source anatomies are there.
+        size_sd, tilt_deg, warp_mm, fine_warp_mm, nod_deg, turn_deg: deformation (sd, sd, range, range, sd, sd).
+        uptake_spread: multiplies the width of all distributions of uptake.
+        blur_mm: full width at half maximum of the PET's point spread.
+        noise: relative noise of SUV 1 (drawn log-uniform).
+        suv_error: relative error of the SUV calibration, drawn uniform within plus and minus this.
+        shift_mm: misregistration between PET and CT.
+        node_median_ml: Nikulin 2023 has 2.74 ml in its main and 0.70 ml in its external data.
+        healthy, unknown_primary: shares of patients without lesion and with nodes only.
+        atypia: how often uptake misleads, 1 as in the first family.
+    """
+
+    name: str
+    stream: int
+    held_out_sources: bool
+    drawn_share: float
+    size_sd: float
+    tilt_deg: float
+    warp_mm: tuple[float, float]
+    fine_warp_mm: tuple[float, float]
+    nod_deg: float
+    turn_deg: float
+    uptake_spread: float
+    blur_mm: tuple[float, float]
+    noise: tuple[float, float]
+    suv_error: float
+    shift_mm: tuple[float, float]
+    node_median_ml: float
+    healthy: float
+    unknown_primary: float
+    atypia: float
+
+
+VARIED = Family(
+    name="varied",
+    stream=31,
+    held_out_sources=False,
+    drawn_share=0.15,
+    size_sd=0.06,
+    tilt_deg=4.0,
+    warp_mm=(1.0, 5.0),
+    fine_warp_mm=(0.3, 1.5),
+    nod_deg=8.0,
+    turn_deg=6.0,
+    uptake_spread=1.0,
+    blur_mm=(3.0, 8.0),
+    noise=(0.06, 0.40),
+    suv_error=0.10,
+    shift_mm=(0.0, 5.0),
+    node_median_ml=2.0,
+    healthy=0.10,
+    unknown_primary=0.08,
+    atypia=1.0,
+)
+HELD_OUT = Family(
+    name="held_out",
+    stream=47,
+    held_out_sources=True,
+    drawn_share=0.0,
+    size_sd=0.075,
+    tilt_deg=5.0,
+    warp_mm=(1.0, 6.0),
+    fine_warp_mm=(0.3, 2.0),
+    nod_deg=10.0,
+    turn_deg=8.0,
+    uptake_spread=1.25,
+    blur_mm=(3.0, 8.5),
+    noise=(0.05, 0.45),
+    suv_error=0.12,
+    shift_mm=(0.0, 6.0),
+    node_median_ml=1.8,
+    healthy=0.08,
+    unknown_primary=0.08,
+    atypia=1.3,
+)
+FAMILIES = {family.name: family for family in (VARIED, HELD_OUT)}
