@@ -49,7 +49,7 @@ class HNTumorSeg(ScriptedLoadableModule):
 
 
 class HNTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: five parts, one file each in HNTumorSegPanels, that share a session."""
+    """The panel: six parts, one file each in HNTumorSegPanels, that share a session."""
 
     # What Slicer's DICOM browser may offer to this module.
     dicom_support_rule = "Modality == 'PT'"
@@ -65,6 +65,7 @@ class HNTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from HNTumorSegPanels.correct_panel import CorrectPanel
         from HNTumorSegPanels.delineate_panel import DelineatePanel
         from HNTumorSegPanels.lesions_panel import LesionsPanel
+        from HNTumorSegPanels.prognosis_panel import PrognosisPanel
         from HNTumorSegPanels.record_panel import RecordPanel
         from HNTumorSegPanels.save_panel import SavePanel
         from HNTumorSegPanels.segmentation_watch import SegmentationWatch
@@ -73,12 +74,12 @@ class HNTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = HNTumorSegLogic()
         self.session = Session(self.logic)
         self.ui = type("Ui", (), {})()
-        panels = (DelineatePanel, LesionsPanel, CorrectPanel, RecordPanel, SavePanel)
+        panels = (DelineatePanel, LesionsPanel, CorrectPanel, RecordPanel, PrognosisPanel, SavePanel)
         for panel in panels:
             self._load(panel.__name__)
         self.layout.addStretch(1)
         self.panels = [self.session.add(panel(self.session, self.ui)) for panel in panels]
-        self.delineatePanel, self.correctPanel = self.panels[0], self.panels[2]
+        self.delineatePanel, self.correctPanel, self.prognosisPanel = self.panels[0], self.panels[2], self.panels[4]
         self.watch = self.session.add(SegmentationWatch(self.session, self.parent, self.refresh))
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -106,6 +107,7 @@ class HNTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.logic is not None:
             self.watch.timer.stop()
+            self.prognosisPanel.stop()
             self.watch.stop()
             self.delineatePanel.cancel("")
             self.correctPanel.stop()
@@ -178,6 +180,20 @@ class HNTumorSegLogic(ScriptedLoadableModuleLogic, LesionLogic):
             self._worker.close()
             self._worker = None
         self.forget()
+
+    # Judging
+
+    def prognosis(self, segmentation, pet, model, covariates=None):
+        """What a survival model says about these lesions; for research.
+
+        ``model``: folder of ``hntumorseg survival fit``; ``covariates``: by name, what the lesions do not answer.
+        """
+        from HNTumorSegPanels.prognosis import load
+
+        risk_model = load(str(model))
+        from HNTumorSegLib.survival.one_patient import prognosis_of
+
+        return prognosis_of(risk_model, self.measure(segmentation, pet), covariates or {}, segmentation.GetName())
 
     # Keeping
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# GPU builds of torch bring triton. Loaded after the software OpenGL that draws the views, it crashes the process.
+if importlib.util.find_spec("triton"):
+    import triton  # noqa: F401
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

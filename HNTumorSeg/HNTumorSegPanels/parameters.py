@@ -14,6 +14,7 @@ CT_ROLE = "HNTumorSeg.Ct"
 NOTES_ATTRIBUTE = "HNTumorSeg.Notes"
 MODEL_ATTRIBUTE = "HNTumorSeg.Model"
 DEVICE_ATTRIBUTE = "HNTumorSeg.Device"
+FACTS_ATTRIBUTE = "HNTumorSeg.PatientFacts"
 
 
 class Parameters:
@@ -80,6 +81,15 @@ class Parameters:
     def segmentation(self, segmentation: Any) -> None:
         self._refer("Segmentation", segmentation)
 
+    @property
+    def prognosis_model(self) -> str:
+        """Folder of the survival model; empty when none was chosen."""
+        return self.node.GetParameter("PrognosisModel") or ""
+
+    @prognosis_model.setter
+    def prognosis_model(self, folder: str) -> None:
+        self.node.SetParameter("PrognosisModel", folder)
+
     def _refer(self, role: str, target: Any) -> None:
         self.node.SetNodeReferenceID(role, target.GetID() if target is not None else None)
 
@@ -130,3 +140,25 @@ class Origin:
             return [str(note) for note in json.loads(self.node.GetAttribute(NOTES_ATTRIBUTE) or "[]")]
         except ValueError:
             return []
+
+
+class PatientFacts:
+    """What a person typed about the patient of a PET: kept in its node, so that no other patient gets it."""
+
+    def __init__(self, pet: Any) -> None:
+        self.node = pet
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Text by covariate."""
+        try:
+            found = json.loads(self.node.GetAttribute(FACTS_ATTRIBUTE) or "{}")
+        except ValueError:
+            return {}
+        return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+
+    def set(self, covariate: str, text: str) -> None:
+        """Write one down; empty text forgets it."""
+        values = self.values | {covariate: text}
+        kept = {name: text for name, text in values.items() if text.strip()}
+        self.node.SetAttribute(FACTS_ATTRIBUTE, json.dumps(kept))

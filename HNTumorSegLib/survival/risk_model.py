@@ -222,7 +222,7 @@ class RiskModel:
 
 
 def _value(value: float | str | None) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _filled(names: list[str], where: list[int], complete: NDArray) -> str:
