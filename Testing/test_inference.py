@@ -346,7 +346,8 @@ def test_progress_rises_to_one_and_may_cancel(uptake_delineator):
 
 
 def test_what_the_user_is_told(uptake_delineator):
-    assert uptake_delineator.delineate(make_study()).warnings == []
+    (warning,) = uptake_delineator.delineate(make_study()).warnings
+    assert "No head and neck was recognised" in warning
     assert "There is no CT" in uptake_delineator.delineate(make_study(with_ct=False)).warnings[0]
     cold = make_study()
     cold.pet = cold.pet * 0.05

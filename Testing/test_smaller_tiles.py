@@ -49,11 +49,12 @@ def test_tiles_are_halved_until_they_fit_and_the_answer_is_the_same():
     delineation = delineate(network)
     assert network.sizes[:2] == [(32, 64, 64), (32, 32, 64)]
     assert set(network.sizes[1:]) == {(32, 32, 64)}
-    assert delineation.warnings == [
+    assert delineation.warnings[0] == (
         "The GPU ran out of memory, so the network ran in smaller tiles (64 x 32 x 32 voxels)."
-    ]
+    )
     enough = delineate(SmallMemory(10**9))
-    assert enough.warnings == []
+    assert delineation.warnings[1:] == enough.warnings
+    assert not any("GPU" in sentence for sentence in enough.warnings)
     assert labels(enough).max() == 1
     np.testing.assert_array_equal(labels(delineation), labels(enough))
 
@@ -64,7 +65,7 @@ def test_the_next_patient_begins_with_the_models_patch_again():
     delineator.delineate(make_study())
     network.limit = 10**9
     network.sizes.clear()
-    assert delineator.delineate(make_study()).warnings == []
+    assert not any("GPU" in sentence for sentence in delineator.delineate(make_study()).warnings)
     assert set(network.sizes) == {(32, 64, 64)}
 
 

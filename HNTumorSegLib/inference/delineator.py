@@ -24,6 +24,9 @@ from HNTumorSegLib.inference.device import (
     return_freed_memory,
 )
 from HNTumorSegLib.inference.imported import imported_foreground
+from HNTumorSegLib.inference.not_brain import TakenOut, take_brain_out
+from HNTumorSegLib.inference.not_brain import sentence as brain_sentence
+from HNTumorSegLib.inference.plausibility import implausible
 from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on_grid
 from HNTumorSegLib.inference.region import HeadNeckRegion, find_head_neck
 from HNTumorSegLib.inference.smaller_tiles import tile_sizes
@@ -167,10 +170,11 @@ class Delineator:
         progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
         foreground = primary_and_node(answer.foreground, self.card.classes)
         images = images_on_reference(foreground, grid, reference_image, answer.spread)
+        labels, in_brain = take_brain_out(images.labels, study.pet, region)
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(
-            labels=images.labels,
+            labels=labels,
             primary_probability=images.primary,
             node_probability=images.node,
             uncertainty=images.uncertainty,
@@ -178,7 +182,7 @@ class Delineator:
             card=self.card,
             device=device.description,
             timings_s=timings_s,
-            warnings=self._sentences(study, region, highest_suv) + warnings,
+            warnings=self._sentences(study, region, highest_suv, in_brain) + warnings + implausible(study, region),
             spread=images.spread,
         )
 
@@ -267,9 +271,11 @@ class Delineator:
             on_tile=on_tile,
         )
 
-    def _sentences(self, study: Study, region: HeadNeckRegion, highest_suv: float) -> list[str]:
+    def _sentences(
+        self, study: Study, region: HeadNeckRegion, highest_suv: float, in_brain: list[TakenOut]
+    ) -> list[str]:
         """What the user should know about how the answer came about."""
-        sentences = [region.sentence(), tumour_sentence(self.card)]
+        sentences = [region.sentence(), tumour_sentence(self.card), brain_sentence(in_brain)]
         if study.ct is None and any(channel.image == CT for channel in self.card.recipe.channels):
             sentences.append("There is no CT; the model ran on the PET alone, see its card for how well it does so.")
         if highest_suv < UPTAKE_MIN_SUV:

@@ -37,6 +37,8 @@ TOUCHES_TOP_MM = 15.0
 BODY_SUV = 0.3
 BODY_MARGIN_MM = 20.0
 
+WHOLE_SCAN, BRAIN, CUT_BRAIN, NO_BRAIN = "whole", "brain", "cut brain", "no brain"
+
 
 @dataclass(frozen=True)
 class HeadNeckRegion:
@@ -48,6 +50,8 @@ class HeadNeckRegion:
             brain) or ``no brain`` (long scan in which no brain was seen: all of it is searched).
         brain_mm: lowest and highest S coordinate of the brain, or None.
         field_mm: length of the scan from head to foot.
+        seen: what was seen of the brain, however long the scan is: ``brain``, ``cut brain`` or ``no brain``.
+        seen_share: share of the body's slice that it fills, all hot parts at the top together where it is cut; 0 to 1.
     """
 
     low_mm: tuple[float, float, float]
@@ -55,6 +59,8 @@ class HeadNeckRegion:
     found: str
     brain_mm: tuple[float, float] | None
     field_mm: float
+    seen: str = NO_BRAIN
+    seen_share: float = 0.0
 
     @property
     def length_mm(self) -> float:
@@ -63,15 +69,15 @@ class HeadNeckRegion:
 
     def sentence(self) -> str:
         """What was searched, for the user; empty when the whole scan was."""
-        if self.found == "whole":
+        if self.found == WHOLE_SCAN:
             return ""
-        if self.found == "no brain":
+        if self.found == NO_BRAIN:
             return (
                 f"The scan is {self.field_mm / 10:.0f} cm long and no brain was recognised in it, so all of it was "
                 "searched: uptake of heart, kidneys or bladder may be taken for lesions. Crop the PET to the head and "
                 "neck, or remove such lesions."
             )
-        how = "the brain" if self.found == "brain" else "the part of the brain at the top of the scan"
+        how = "the brain" if self.found == BRAIN else "the part of the brain at the top of the scan"
         return (
             f"Only the head and neck were searched: S {self.low_mm[2]:.0f} to {self.high_mm[2]:.0f} mm "
             f"({self.length_mm / 10:.0f} of {self.field_mm / 10:.0f} cm), found from {how}."
@@ -97,31 +103,41 @@ def find_head_neck(pet: sitk.Image) -> HeadNeckRegion:
     bounds_low, bounds_high = Geometry.from_image(pet).bounds_mm()
     field_mm = float(bounds_high[2] - bounds_low[2])
     low, high = bounds_low.copy(), bounds_high.copy()
-    brain, found = None, "whole"
-    if field_mm > LONG_FIELD_MM:
-        brain, found = _find_brain(suv, grid)
+    brain, seen, share = _find_brain(suv, grid)
+    found = seen
+    if field_mm <= LONG_FIELD_MM:
+        brain, found = None, WHOLE_SCAN
     if brain is not None:
-        base = min(brain[0], brain[1] - BRAIN_HEIGHT_MM) if found == "brain" else brain[0]
+        base = min(brain[0], brain[1] - BRAIN_HEIGHT_MM) if found == BRAIN else brain[0]
         low[2] = max(low[2], brain[1] - BELOW_BRAIN_TOP_MM, base - BELOW_BRAIN_MM)
         high[2] = min(high[2], brain[1] + TOP_MARGIN_MM)
     _crop_to_body(suv, grid, low, high)
-    return HeadNeckRegion(tuple(float(x) for x in low), tuple(float(x) for x in high), found, brain, field_mm)
+    bounds = tuple(float(x) for x in low), tuple(float(x) for x in high)
+    return HeadNeckRegion(*bounds, found, brain, field_mm, seen, share)
 
 
-def _find_brain(suv: np.ndarray, grid: Geometry) -> tuple[tuple[float, float] | None, str]:
-    """Lowest and highest S coordinate of the brain (None if there is none), and how it was found."""
+def sharper_suv(suv: np.ndarray) -> np.ndarray:
+    """SUV on the coarse grid as the brain is looked for in it: the noise taken off."""
+    return ndimage.gaussian_filter(suv, 0.6)
+
+
+def _find_brain(suv: np.ndarray, grid: Geometry) -> tuple[tuple[float, float] | None, str, float]:
+    """Lowest and highest S coordinate of the brain (None if there is none), how it was found, share of its slice."""
     body = ndimage.gaussian_filter(suv, 1.0) > BODY_SUV
-    sharper = ndimage.gaussian_filter(suv, 0.6)
+    sharper = sharper_suv(suv)
     best_cut: _HotPart | None = None
+    cut_share = 0.0
     for threshold in BRAIN_SUV:
         parts = [part for part in _hot_parts(sharper > threshold, body, grid) if part.in_upper_half and part.in_head]
         whole = [part for part in parts if part.volume_ml >= WHOLE_BRAIN_ML and part.share >= BRAIN_SHARE_OF_SLICE]
         if whole:
             brain = max(whole, key=lambda part: part.s_mm[1])
-            return brain.s_mm, "cut brain" if brain.at_top else "brain"
-        best_cut = best_cut or max((p for p in parts if p.at_top), key=lambda part: part.volume_ml, default=None)
+            return brain.s_mm, CUT_BRAIN if brain.at_top else BRAIN, brain.share
+        at_top = [part for part in parts if part.at_top]
+        cut_share = max(cut_share, sum(part.share for part in at_top))
+        best_cut = best_cut or max(at_top, key=lambda part: part.volume_ml, default=None)
     # Only now: with arms raised, a hot injection site at the top must not be taken for a brain that is there lower.
-    return (best_cut.s_mm, "cut brain") if best_cut else (None, "no brain")
+    return (best_cut.s_mm, CUT_BRAIN, cut_share) if best_cut else (None, NO_BRAIN, 0.0)
 
 
 @dataclass(frozen=True)

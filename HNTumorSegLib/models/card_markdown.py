@@ -5,8 +5,11 @@ from __future__ import annotations
 from HNTumorSegLib.models.card import ModelCard
 
 
-def card_markdown(card: ModelCard) -> str:
-    """The card in Markdown; every figure comes from the card's own ``performance``."""
+def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> str:
+    """The card in Markdown; every figure comes from the card's own ``performance``.
+
+    ``pictures`` (file name to caption) lie beside the page, for instance the reliability diagram.
+    """
     recipe = card.recipe
     channels = ", ".join(
         f"{c.image.upper()} {c.window[0]:g} to {c.window[1]:g} {'SUVbw' if c.image == 'pet' else 'HU'}"
@@ -42,5 +45,7 @@ def card_markdown(card: ModelCard) -> str:
             lines.append(f"| {data} | " + " | ".join(f"{figures[n]:g}" if n in figures else "" for n in names) + " |")
     else:
         lines.append("Nothing yet.")
+    for file, caption in (pictures or {}).items():
+        lines += ["", f"![{caption}]({file})", "", caption]
     lines += ["", "## Changes", *[f"- {sentence}" for sentence in card.changelog], ""]
     return "\n".join(lines)

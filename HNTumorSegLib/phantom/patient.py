@@ -44,6 +44,8 @@ class PhantomPatient:
     scanner: Scanner
     _pose: Pose = field(repr=False, default=None)
     _limits: list[Structure] = field(repr=False, default_factory=list)
+    _structures: list[Structure] = field(repr=False, default_factory=list)
+    _ct_pose: Pose = field(repr=False, default=None)
 
     def truth_on(self, geometry: Geometry) -> sitk.Image:
         """Labels 0/1/2 on any grid, drawn there rather than resampled."""
@@ -127,7 +129,7 @@ def make_patient(
         ct_info=SeriesInfo(path="", modality="CT", pixel_sha256="", description="Synthetic CT"),
         provenance=Provenance("phantom", "SUVbw", "made as SUVbw by the phantom"),
     )
-    return PhantomPatient(study, truth, tumours, scanner, pose, limits)
+    return PhantomPatient(study, truth, tumours, scanner, pose, limits, structures, ct_pose)
 
 
 def _draw_pose(rng: np.random.Generator) -> Pose:
@@ -188,11 +190,11 @@ def _draw_image(
         box = canvas.box(tumour.shape)
         if box is None:
             continue
-        share = _tumour_coverage(canvas, tumour, limits, box, whole=True)
+        share = tumour_coverage(canvas, tumour, limits, box, whole=True)
         if what == "hu":
             values[box] += share * (tumour.hu - values[box])
             continue
-        active = _tumour_coverage(canvas, tumour, limits, box, whole=False)
+        active = tumour_coverage(canvas, tumour, limits, box, whole=False)
         uptake = tumour.core_suv + (tumour.suv * _textured(tumour.texture, texture[box]) - tumour.core_suv) * (
             active / np.maximum(share, 1e-6)
         )
@@ -205,7 +207,7 @@ def _textured(amount: float, noise: np.ndarray) -> np.ndarray:
     return np.maximum(0.1, 1 + amount * noise)
 
 
-def _tumour_coverage(
+def tumour_coverage(
     canvas: Canvas, tumour: Tumour, limits: list[Structure], box: tuple[slice, ...], whole: bool
 ) -> np.ndarray:
     """Share of each voxel that is tumour: not in the airway, beneath the skin, and not necrotic unless ``whole``."""
@@ -231,7 +233,7 @@ def _labels(canvas: Canvas, tumours: list[Tumour], limits: list[Structure]) -> n
         box = canvas.box(tumour.shape)
         if box is None:
             continue
-        share = _tumour_coverage(canvas, tumour, limits, box, whole=False)
+        share = tumour_coverage(canvas, tumour, limits, box, whole=False)
         wins = share >= best[box]
         labels[box][wins] = LABEL_OF_KIND[tumour.kind]
         best[box][wins] = share[wins]

@@ -55,6 +55,12 @@ PHANTOM_ORGANS = (
 """Those of :data:`ORGANS` that are large enough for voxels of 4 mm and are drawn in the phantom."""
 
 
+def _phantom_class(organ: str) -> int:
+    """Class of an organ among :data:`PHANTOM_ORGANS`; an organ within one of these is a part of it, others are none."""
+    organ = organ if organ in PHANTOM_ORGANS else WITHIN.get(organ, "")
+    return PHANTOM_ORGANS.index(organ) + 1 if organ in PHANTOM_ORGANS else 0
+
+
 def nikolov2018() -> Recipe:
     """The system; labels of a case are the numbers of :data:`ORGANS`.
 
@@ -106,6 +112,7 @@ def nikolov2018_quick() -> Recipe:
         network_options={"channels": [12, 24, 48, 64], "norm": "batch"},
         overlap=(0.25, 0.25, 0.25),
         classes=(BACKGROUND, *PHANTOM_ORGANS),
+        class_of_label=(0, *(_phantom_class(organ) for organ in ORGANS)),
         training={**full.training, "learning_rate": 2e-3, "steps": 400, "batch": 1},
         deviations=(
             full.deviations[0].split(":")[0] + ".",

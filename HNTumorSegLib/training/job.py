@@ -60,6 +60,7 @@ class TrainingJob:
         cache: folder for prepared cases; None: in ``out``.
         save_every: steps between checkpoints.
         licence: of the weights, for the card.
+        leave_out: names of cases that are no part of the run, to be measured on afterwards.
     """
 
     recipe: Recipe
@@ -74,6 +75,7 @@ class TrainingJob:
     cache: Path | None = None
     save_every: int = 50
     licence: str = "not decided; the licence of the training data applies"
+    leave_out: tuple[str, ...] = ()
 
 
 def run_job(job: TrainingJob, progress: ProgressCallback = silent) -> ModelCard:
@@ -90,7 +92,7 @@ def run_job(job: TrainingJob, progress: ProgressCallback = silent) -> ModelCard:
     out = Path(job.out)
     _require_free(job, out)
     _require_same_run(job, out / RUN_FILE)
-    sources = {source.name: source for source in find_cases(job.data)}
+    sources = {source.name: source for source in find_cases(job.data) if source.name not in job.leave_out}
     cache = CaseCache(job.cache or out / "cases", job.recipe)
     facts = _prepared(cache, list(sources.values()), progress)
     splits = _splits(job, out / SPLITS_FILE, facts)
@@ -122,7 +124,7 @@ def _require_same_run(job: TrainingJob, path: Path) -> None:
     now = {"recipe": job.recipe.to_dict(), "seed": job.seed}
     if not path.exists():
         if ranks().first:
-            _write_json(path, now)
+            write_json(path, now)
         return
     try:
         former = json.loads(path.read_text(encoding="utf-8"))
@@ -222,7 +224,7 @@ def _train_fold(
     figures_file = folder / FIGURES_FILE
     if not figures_file.exists() and ranks().first:
         rows = [{"case": str(name), **_counts(found)} for name, found in validator.measure(network)]
-        _write_json(figures_file, {"recipe": job.recipe.name, "step": _best_step(run), "cases": rows})
+        write_json(figures_file, {"recipe": job.recipe.name, "step": _best_step(run), "cases": rows})
     wait_for_all()
     data = json.loads(figures_file.read_text(encoding="utf-8"))
     return network, data["cases"]
@@ -291,7 +293,8 @@ def _figures(found: ClassOverlaps) -> dict[str, float]:
     return {"patients": float(found.patients), **figures}
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: Any) -> None:
+    """Write plain JSON types, whole or not at all; raises :class:`OutputError`."""
     part = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         part.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +19,10 @@ from HNTumorSegLib.study.files import as_hounsfield, read_image_file
 from HNTumorSegLib.study.reader import read_study
 from HNTumorSegLib.study.study import Study
 from HNTumorSegLib.training.case import Case
+
+if TYPE_CHECKING:
+    from HNTumorSegLib.phantom.patient import PhantomPatient
+    from HNTumorSegLib.phantom.varied_patient import VariedPatient
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +161,16 @@ class PhantomSource:
         from HNTumorSegLib.training.phantom_cases import case_of_patient
 
         patient = make_patient(self.seed, economy=True)
-        pixel = patient.scanner.pet_pixel_mm
-        centre = "fine pixels" if pixel < 3 else "medium pixels" if pixel < 4.05 else "coarse pixels"
-        return case_of_patient(self.name, patient, recipe), centre
+        return case_of_patient(self.name, patient, recipe), phantom_centre(patient)
 
 
 Source = FileSource | PhantomSource
+
+
+def phantom_centre(patient: PhantomPatient | VariedPatient) -> str:
+    """What stands for the hospital of a phantom patient: the group of PET scanners, by pixel size."""
+    pixel = patient.scanner.pet_pixel_mm
+    return "fine pixels" if pixel < 3 else "medium pixels" if pixel < 4.05 else "coarse pixels"
 
 
 def labels_on_grid(labels: sitk.Image, grid: Geometry) -> np.ndarray:

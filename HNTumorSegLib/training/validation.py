@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from HNTumorSegLib.evaluation.overlap import OverlapCounts
+from HNTumorSegLib.inference.crf import CrfWeights, refine_lesions
 from HNTumorSegLib.inference.device import choose_device
 from HNTumorSegLib.inference.tiling import foreground_probabilities
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
@@ -57,18 +58,32 @@ def overlaps(predicted: np.ndarray, truth: np.ndarray, recipe: Recipe) -> ClassO
     return ClassOverlaps(counts, 1)
 
 
-def predict_case(case: Case, networks: list[torch.nn.Module], recipe: Recipe, device: str) -> np.ndarray:
-    """Most probable class (Z, Y, X) of each voxel, from tiles of the recipe's patch."""
+def predict_foreground(case: Case, networks: list[torch.nn.Module], recipe: Recipe, device: str) -> np.ndarray:
+    """Class probabilities (K - 1, Z, Y, X) without the background's, as in use: tiles, flips and CRF of the recipe."""
+    compute = choose_device(device)
+    array = case.inputs.astype(np.float32)
     foreground = foreground_probabilities(
-        case.inputs.astype(np.float32),
+        array,
         networks,
         recipe.patch_zyx,
         recipe.overlap,
-        choose_device(device),
+        compute,
+        flip_axes=recipe.flip_axes,
         classes=len(recipe.classes),
     )
+    weights = CrfWeights.of(recipe)
+    return foreground if weights is None else refine_lesions(foreground, array, recipe, weights, compute.name)
+
+
+def decide(foreground: np.ndarray) -> np.ndarray:
+    """Most probable class (Z, Y, X) of each voxel; ``foreground`` is (K - 1, Z, Y, X)."""
     background = 1.0 - foreground.sum(axis=0, keepdims=True)
     return np.concatenate([background, foreground]).argmax(axis=0).astype(np.uint8)
+
+
+def predict_case(case: Case, networks: list[torch.nn.Module], recipe: Recipe, device: str) -> np.ndarray:
+    """Most probable class (Z, Y, X) of each voxel: :func:`decide` of :func:`predict_foreground`."""
+    return decide(predict_foreground(case, networks, recipe, device))
 
 
 @dataclass(frozen=True)
@@ -84,19 +99,23 @@ class Validator:
     progress: ProgressCallback = silent
 
     def measure(self, network: torch.nn.Module) -> list[tuple[str | int, ClassOverlaps]]:
-        """Case name and overlap of each case."""
+        """Case name and overlap of each case, as in use: with the recipe's flips and CRF."""
+        return self._measured(network, self.recipe)
+
+    def _measured(self, network: torch.nn.Module, recipe: Recipe) -> list[tuple[str | int, ClassOverlaps]]:
         found = []
         with torch.no_grad():
             for case in self.cases():
-                truth = network_classes(self.recipe, case.labels)
-                predicted = predict_case(case, [network], self.recipe, self.device)
-                found.append((case.name, overlaps(predicted, truth, self.recipe)))
+                truth = network_classes(recipe, case.labels)
+                predicted = predict_case(case, [network], recipe, self.device)
+                found.append((case.name, overlaps(predicted, truth, recipe)))
                 self.progress(ProgressEvent("validate", 0.0, f"{case.name}"))
         return found
 
     def __call__(self, network: torch.nn.Module) -> dict[str, float]:
-        """Pooled figures of all cases."""
+        """Pooled figures of all cases, to choose weights by: without flips, which take up to eight times as long."""
         figures = None
         if ranks().first:
-            figures = sum((o for _, o in self.measure(network)), ClassOverlaps()).figures()
+            plain = replace(self.recipe, flip_axes="", crf={})
+            figures = sum((o for _, o in self._measured(network, plain)), ClassOverlaps()).figures()
         return from_first(figures)

@@ -1,0 +1,100 @@
+"""From a model to its card's figures: errors in words, the run on held-out patients, and going on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from HNTumorSegLib.errors import OutputError
+from HNTumorSegLib.geometry import Geometry, image_from_array
+from HNTumorSegLib.inference.delineator import Delineator
+from HNTumorSegLib.phantom import make_patient
+from HNTumorSegLib.training.card_figures import measure_for_card, read_figures
+from HNTumorSegLib.training.failures import BOUNDARY, FALSE, MISSED, SWAPPED, find_failures, organ_near
+from HNTumorSegLib.training.held_out import FalseLesion, HeldOut, false_lesion_figures
+
+GRID = Geometry((30, 30, 30), (2.0, 2.0, 2.5), (5.0, -7.0, 11.0), tuple(np.eye(3).ravel().tolist()))
+
+
+def labels(**boxes) -> sitk.Image:
+    array = np.zeros(GRID.shape_zyx, np.uint8)
+    for label, *box in boxes.values():
+        array[tuple(slice(*span) for span in box)] = label
+    return image_from_array(array, GRID)
+
+
+def test_each_kind_of_error_is_named():
+    pet = image_from_array(np.full(GRID.shape_zyx, 3.0, np.float32), GRID)
+    truth = labels(
+        lost=(2, (2, 6), (2, 6), (2, 6)),
+        other=(1, (12, 18), (2, 8), (2, 8)),
+        short=(1, (2, 12), (20, 26), (20, 26)),
+        right=(2, (20, 24), (20, 24), (2, 6)),
+    )
+    found = labels(
+        other=(2, (12, 18), (2, 8), (2, 8)),
+        short=(1, (2, 7), (20, 26), (20, 26)),
+        right=(2, (20, 24), (20, 24), (2, 6)),
+        false=(1, (24, 29), (24, 29), (24, 29)),
+    )
+    failures = find_failures(truth, found, pet)
+    assert [f.what for f in failures] == [SWAPPED, BOUNDARY, FALSE, MISSED]
+    by_what = {f.what: f for f in failures}
+    assert by_what[MISSED].wrong_ml == pytest.approx(64 * 0.01)
+    assert by_what[MISSED].sentence == "Missed node of 0.6 ml, SUVmax 3.0"
+    assert "taken for a node" in by_what[SWAPPED].sentence
+    assert "only 50 % of it" in by_what[BOUNDARY].sentence
+    assert by_what[FALSE].sentence.startswith("False primary tumour")
+    inside = np.array(GRID.to_ijk(np.array(by_what[FALSE].center_mm)))
+    assert ((inside >= 23.5) & (inside <= 28.5)).all()
+    assert find_failures(truth, truth, pet) == []
+
+
+def test_the_organ_beside_an_error():
+    patient = make_patient(1_000_021, economy=True, family="varied")
+    placement = patient._placement
+    brain = tuple(placement.find_lps([(0, 6, 100)])[0])
+    assert organ_near(patient, brain) == "in the brain"
+    jaw = tuple(placement.find_lps([(0, -82, -22)])[0])
+    assert "mandible" in organ_near(patient, jaw)
+
+
+def test_the_whole_run_and_going_on(tmp_path):
+    delineator = Delineator("default", "cpu")
+    plan = HeldOut(patients=1, negatives=0, family="first", economy=True)
+    figures = measure_for_card(delineator, plan, tmp_path)
+    assert read_figures(tmp_path) == figures
+    with_ct, pet_only = (figures[f"first phantoms, {words}"] for words in ("PET and CT", "PET only"))
+    assert with_ct["patients"] == 1
+    assert with_ct["ttb_true_ml"] == pet_only["ttb_true_ml"]
+    assert with_ct["ttb_true_ml"] > 0
+    assert all(isinstance(value, float) for data in figures.values() for value in data.values())
+    for name in ("reliability_pet_ct.png", "pet_ct/evaluation.html", "pet/evaluation.html", "failures/failures.html"):
+        assert (tmp_path / name).stat().st_size > 1000, name
+    gallery = json.loads((tmp_path / "failures" / "failures.json").read_text())
+    assert len(gallery) == len(list((tmp_path / "failures").glob("*.png"))) == 1
+    assert gallery[0]["what"]
+
+    class Broken(Delineator):
+        def delineate(self, *args, **options):
+            raise AssertionError("delineated again")
+
+    again = Broken("default", "cpu")
+    assert measure_for_card(again, plan, tmp_path) == figures
+    other = Delineator("default", "cpu")
+    other.card = replace(other.card, version="9")
+    with pytest.raises(OutputError, match="another model"):
+        measure_for_card(other, plan, tmp_path)
+
+
+def test_false_lesions_a_patient():
+    found = [FalseLesion(1, "whole_body", "node", 0.5, 4.0), FalseLesion(1, "whole_body", "node", 1.5, 4.0)]
+    figures = false_lesion_figures(found, HeldOut(negatives=4))
+    assert figures["false_lesions_per_patient_whole_body"] == 0.5
+    assert figures["patients_with_any_whole_body"] == 1
+    assert figures["false_ml_per_patient_whole_body"] == 0.5
+    assert figures["false_lesions_per_patient_head_neck"] == 0
