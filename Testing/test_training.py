@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_training import blob_case
 
 from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.recipes import get_recipe
 from HNTumorSegLib.training.loop import TrainingRun
 from HNTumorSegLib.training.losses import dice_ce
 from HNTumorSegLib.training.patches import PatchSampler
-from HNTumorSegLib.training.phantom_cases import Case, make_case, read_case, write_case
+from HNTumorSegLib.training.phantom_cases import make_case, read_case, write_case
 
 RECIPE = get_recipe("nikulin2023_fast")
 TINY = replace(
@@ -21,18 +22,6 @@ TINY = replace(
     network_options={"channels": [4, 8], "heads": 2, "norm": "batch"},
     training={**RECIPE.training, "patch_zyx": [8, 16, 16], "steps": 6, "batch": 2, "lesion_share": 0.5},
 )
-
-
-def blob_case(index: int) -> Case:
-    """A case whose labels can be read off the PET: a hot primary and a warm node."""
-    rng = np.random.default_rng(index)
-    inputs = rng.uniform(0, 0.1, (2, 24, 32, 32)).astype(np.float16)
-    labels = np.zeros((24, 32, 32), np.uint8)
-    for label, value in ((1, 0.9), (2, 0.5)):
-        z, y, x = rng.integers(4, 18, 3)
-        box = (slice(z, z + 5), slice(y, y + 6), slice(x + 6 * (label - 1), x + 6 * label))
-        labels[box], inputs[(0, *box)] = label, value
-    return Case(index, inputs, labels)
 
 
 def test_dice_ce_equals_monai_and_the_class_means():
