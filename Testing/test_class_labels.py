@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from test_inference import CARD, FLIPPED, IDENTITY, OBLIQUE, geometry_about, random_array
+from inference_cases import CARD, FLIPPED, IDENTITY, OBLIQUE, geometry_about, random_array
 
 from HNTumorSegLib.errors import Cancelled, ModelError
 from HNTumorSegLib.geometry import Geometry, image_from_array

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from test_inference import (
+from constant_net import Always
+from inference_cases import (
     CARD,
     FP32,
     RECIPE,
-    Always,
     UptakeIsPrimary,
     convolution_net,
     make_study,

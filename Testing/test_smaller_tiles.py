@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from test_inference import CARD, RECIPE, UptakeIsPrimary, make_study
+from inference_cases import CARD, RECIPE, UptakeIsPrimary, make_study
 
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import is_main_memory_full, is_out_of_memory

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import torch
 from constant_net import Always
+from inference_cases import FP32, convolution_net, random_array, untiled
 
-from HNTumorSegLib.inference.device import ComputeDevice
 from HNTumorSegLib.inference.tiling import foreground_probabilities, gaussian_profile, tile_starts
-
-FP32 = ComputeDevice("cpu", False, "cpu (test, fp32)")
 
 
 class Pointwise(torch.nn.Module):
@@ -21,22 +19,6 @@ class Pointwise(torch.nn.Module):
     def forward(self, x):
         first = x[:, :1]
         return torch.cat([torch.zeros_like(first), 3 * first - 1, 2 - 4 * first], dim=1)
-
-
-def convolution_net(seed=0) -> torch.nn.Module:
-    """Each voxel sees two voxels around it."""
-    torch.manual_seed(seed)
-    conv = torch.nn.Conv3d
-    return torch.nn.Sequential(conv(2, 4, 3, padding=1), torch.nn.Tanh(), conv(4, 3, 3, padding=1)).eval()
-
-
-def untiled(net, array) -> np.ndarray:
-    with torch.no_grad():
-        return net(torch.from_numpy(array)[None]).softmax(1)[0, 1:].numpy()
-
-
-def random_array(*shape) -> np.ndarray:
-    return np.random.default_rng(5).uniform(0, 1, shape).astype(np.float32)
 
 
 # --- tiles and weights ---

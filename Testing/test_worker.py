@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_inference import OBLIQUE, make_study
+from inference_cases import OBLIQUE, make_study
 from worker_cases import PATIENCE_S, array, folder, model, models, random_network, request_files, wait_until, worker  # noqa: F401
 
 from HNTumorSegLib.errors import InputError, ModelError, OutOfMemoryError, WorkerError

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_inference import make_study
+from inference_cases import make_study
 from worker_cases import NETWORK_MESSAGE, array, fresh, is_running, model, models, request_files, wait_until  # noqa: F401
 
 from HNTumorSegLib.errors import Cancelled

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from test_inference import CARD, OBLIQUE, geometry_about, make_study
+from inference_cases import CARD, OBLIQUE, geometry_about, make_study
 from worker_cases import FAKE, array
 
 from HNTumorSegLib.errors import WorkerError

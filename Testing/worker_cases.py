@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from test_inference import RECIPE
+from inference_cases import RECIPE
 
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.networks import build_network
