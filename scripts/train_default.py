@@ -48,8 +48,8 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     anatomy = "" if options.anatomy is None else f", anatomy from the organ label sets in '{options.anatomy.name}'"
     last = plan["steps"] if options.stop_after is None else options.stop_after
     this_run = (
-        f"{options.cases} synthetic patients of HNTumorSegLib.phantom (seeds 0 to {options.cases - 1}, "
-        f"{100 * options.varied:.0f} % of the family 'varied'), no patient images{anatomy}; recipe {recipe.name}, "
+        f"synthetic patients of HNTumorSegLib.phantom, {options.cases} of the first family (seeds from 0) and "
+        f"{options.varied} of the family 'varied' (seeds from {options.cases}){anatomy}; recipe {recipe.name}, "
         f"{last} of {plan['steps']} steps, learning rate {plan['learning_rate']:g}, "
         f"lesion_share {plan['lesion_share']:g}, seed {options.seed}."
     )
@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 8 GB)")
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--recipe", default="nikulin2023_fast")
-    parser.add_argument("--cases", type=int, default=600, help="phantom patients to train on")
-    parser.add_argument("--varied", type=float, default=0.0, help="share of them of the family 'varied'")
+    parser.add_argument("--cases", type=int, default=600, help="phantom patients of the first family to train on")
+    parser.add_argument("--varied", type=int, default=800, help="and of the family 'varied', by the seeds after those")
     parser.add_argument("--anatomy", type=Path, default=None, help="folder of organ label sets for the varied ones")
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=None)
@@ -115,12 +115,14 @@ def main(argv: list[str] | None = None) -> int:
     }
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
     cases = options.work / "cases"
-    mix = PhantomMix(options.varied, anatomy_folder=options.anatomy)
-    write_cases(list(range(options.cases)), recipe, cases, options.workers, say, mix)
+    n_cases = options.cases + options.varied
+    write_cases(list(range(options.cases)), recipe, cases, options.workers, say)
+    varied = PhantomMix(1.0, anatomy_folder=options.anatomy)
+    write_cases(list(range(options.cases, n_cases)), recipe, cases, options.workers, say, varied)
     run = TrainingRun(
         recipe,
         cases=lambda index: read_case(cases, index),
-        n_cases=options.cases,
+        n_cases=n_cases,
         checkpoint=options.work / "checkpoint.pt",
         device=options.device,
         seed=options.seed,
