@@ -307,7 +307,7 @@ PUBLISHED_COUNTS = {
     "nikulin2023": attention_unet_weights([32, 64, 128, 256], 8, 2, 3),
     "nikulin2023_fast": attention_unet_weights([16, 32, 48, 64, 96], 4, 2, 3),
     # Its first block has as many maps in as out, hence no shortcut.
-    "subpixel": attention_unet_weights([32, 64, 96, 128], 4, 32, 3 * 8) - 32**2 + 4 * 32 * 8 + 2 * 32,
+    "subpixel": attention_unet_weights([32, 64, 88, 112], 4, 32, 3 * 8) - 32**2 + 4 * 32 * 8 + 2 * 32,
     "yang2023": block_unet_weights([32, 64, 128, 256, 320, 320], False, 2, 3, 3),
     "nikolov2018": block_unet_weights([32, 64, 128, 256, 320], True, 2, 22),
     "bourigault2021": unet3plus_weights([24, 48, 96, 192, 384, 384], 24, 2, 2),

@@ -15,7 +15,7 @@ def subpixel() -> Recipe:
         base,
         name="subpixel",
         network="subpixel_unet",
-        network_options={"channels": [32, 64, 96, 128], "heads": 4, "norm": "batch"},
+        network_options={"channels": [32, 64, 88, 112], "heads": 4, "norm": "batch"},
         training={
             **base.training,
             "learning_rate": 1e-3,
@@ -25,7 +25,7 @@ def subpixel() -> Recipe:
         deviations=(
             *base.deviations[:1],
             "The U-Net works at 5 mm on blocks of 2x2x2 voxels of 2.5 mm and answers for each of them (sub-pixel "
-            "convolution); four levels of 32 to 128 features with batch norm; the images' square roots go in too.",
+            "convolution); four levels of 32 to 112 features with batch norm; the images' square roots go in too.",
             "AdamW with averaged weights, patches of 64 x 80 x 80 voxels in training and 96 x 128 x 128 in use, 25 % "
             "overlap.",
             *base.deviations[-2:],
