@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from known_model import write_known_model
 
-from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
 
 NETWORK = ("marked", ("marked_net", "MarkedNet"))
@@ -44,15 +44,4 @@ def write_marked_model(folder: Path, spacing_mm: float) -> Path:
         overlap=(0.25, 0.25, 0.25),
         network="marked",
     )
-    write_model(
-        folder,
-        recipe,
-        [MarkedNet(2, 3)],
-        name="marked",
-        version="1.0",
-        intended_use="tests",
-        limitations="all",
-        training_data="none",
-        licence="CC0-1.0",
-    )
-    return folder
+    return write_known_model(folder, recipe, MarkedNet(2, 3))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from known_model import write_known_model
 
-from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
 
 NETWORK = ("threshold", ("threshold_net", "ThresholdNet"))
@@ -37,15 +37,4 @@ def write_threshold_model(folder: Path, spacing_mm: float) -> Path:
         patch_zyx=(32, 32, 32),
         network="threshold",
     )
-    write_model(
-        folder,
-        recipe,
-        [ThresholdNet(2, 3)],
-        name="threshold",
-        version="1.0",
-        intended_use="tests",
-        limitations="all",
-        training_data="none",
-        licence="CC0-1.0",
-    )
-    return folder
+    return write_known_model(folder, recipe, ThresholdNet(2, 3))

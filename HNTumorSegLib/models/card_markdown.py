@@ -38,11 +38,11 @@ def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> st
         "",
         "## Measured",
     ]
-    names = list(dict.fromkeys(name for figures in card.performance.values() for name in figures))
-    if names:
-        lines += ["| data | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-        for data, figures in card.performance.items():
-            lines.append(f"| {data} | " + " | ".join(f"{figures[n]:g}" if n in figures else "" for n in names) + " |")
+    if card.performance:
+        lines += ["| | " + " | ".join(card.performance) + " |", "|---|" + "---|" * len(card.performance)]
+        for name in dict.fromkeys(name for figures in card.performance.values() for name in figures):
+            cells = (f"{figures[name]:g}" if name in figures else "" for figures in card.performance.values())
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     else:
         lines.append("Nothing yet.")
     for file, caption in (pictures or {}).items():

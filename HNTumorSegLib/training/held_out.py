@@ -22,7 +22,7 @@ from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.lesions.from_labels import lesions_from_delineation
 from HNTumorSegLib.phantom import HEAD_NECK, WHOLE_BODY, PhantomPatient, make_patient
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
-from HNTumorSegLib.training.evaluate_phantoms import EVALUATION_SEED
+from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
 
 NEGATIVE_SEED = EVALUATION_SEED + 100_000
 """Patients without tumour begin here, so that none is the double of one with tumours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import SimpleITK as sitk
 
 from HNTumorSegLib.phantom import CROPPED, HEAD_NECK, PhantomPatient, make_patient
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
-from HNTumorSegLib.recipes.recipe import Recipe
+from HNTumorSegLib.recipes.recipe import CT, PET, Recipe
 from HNTumorSegLib.training.case import Case
 
 MAXIMUM_XY = 128
 """Cases are cut to this many voxels transaxially, about the PET's centre (32 cm at 2.5 mm, as Nikulin 2023)."""
+
+EVALUATION_SEED = 1_000_000
+"""Phantom patients from this seed on are never trained on."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,18 @@ def make_case(seed: int, recipe: Recipe, mix: PhantomMix = FIRST_FAMILY) -> Case
     return case_of_patient(seed, mix.patient(seed), recipe)
 
 
-def case_of_patient(name: str | int, patient: PhantomPatient, recipe: Recipe) -> Case:
-    """A phantom patient on the model's grid."""
-    from HNTumorSegLib.inference.preprocess import model_grid, network_input
+def case_of_patient(
+    name: str | int, patient: PhantomPatient, recipe: Recipe, more: Mapping[str, sitk.Image] | None = None
+) -> Case:
+    """A phantom patient on the model's grid; ``more`` are images by name beside its PET and CT."""
+    from HNTumorSegLib.inference.preprocess import channels_on_grid, model_grid
 
     grid = model_grid(patient.study.pet_geometry, recipe.spacing_mm)
     size = (min(MAXIMUM_XY, grid.size[0]), min(MAXIMUM_XY, grid.size[1]), grid.size[2])
     grid = grid.crop(tuple((n - m) // 2 for n, m in zip(grid.size, size, strict=True)), size)
     labels = sitk.GetArrayFromImage(patient.truth_on(grid))
-    return Case(name, network_input(patient.study, recipe, grid).astype(np.float16), labels)
+    images = {PET: patient.study.pet, CT: patient.study.ct, **(more or {})}
+    return Case(name, channels_on_grid(images, recipe, grid).astype(np.float16), labels)
 
 
 def case_file(folder: Path, seed: int) -> Path:

@@ -20,12 +20,12 @@ from HNTumorSegLib.recipes import get_recipe
 from HNTumorSegLib.recipes.recipe import Recipe
 from HNTumorSegLib.training.case import Case
 from HNTumorSegLib.training.case_cache import CaseCache
-from HNTumorSegLib.training.evaluate_phantoms import EVALUATION_SEED
 from HNTumorSegLib.training.job import MODEL_FOLDER, TrainingJob, run_job, with_settings, write_json
 from HNTumorSegLib.training.layouts import PHANTOM_PREFIX, find_cases
+from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
 from HNTumorSegLib.training.phantom_files import ORGANS, write_phantom_set
 from HNTumorSegLib.training.plan import network_classes
-from HNTumorSegLib.training.sources import Source
+from HNTumorSegLib.training.sources import Source, require_organ_labels
 from HNTumorSegLib.training.splits import SPLITS_FILE, Fold, Splits
 from HNTumorSegLib.training.validation import predict_foreground
 
@@ -221,13 +221,7 @@ class Session:
     def _require_usable(self, sources: list[Source]) -> None:
         """Refuse test data that are trained on, and tumour labels where organs are learned."""
         if self.kind == ORGANS and not self.job.on_phantom:
-            for source in sources:
-                if source.pet is not None:
-                    raise InputError(
-                        f"Case '{source.name}' has a PET: its labels 1 and 2 (tumours) would be taken for brain and "
-                        "brainstem. Give CTs with organ labels, numbered as HNTumorSegLib.recipes.nikolov2018.ORGANS, "
-                        "in a CSV with the columns case, ct and labels."
-                    )
+            require_organ_labels(sources)
         test = self.job.test
         if test is None:
             return
