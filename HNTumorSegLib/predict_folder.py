@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,26 @@ from HNTumorSegLib.errors import Cancelled, HNTumorSegError, InputError, OutputE
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
-    from HNTumorSegLib.inference.delineator import Delineator
+    import SimpleITK as sitk
+
+    from HNTumorSegLib.models.card import ModelCard
+    from HNTumorSegLib.predict_models import ClassModel, PetCtModel
     from HNTumorSegLib.training.sources import FileSource
 
 log = logging.getLogger(__name__)
 TABLE_FILE = "predictions.csv"
+CLASSES_FILE = "classes.csv"
+"""Value and meaning of each label, for models of other classes than tumours."""
 STATE_FOLDER = ".predictions"
 DONE, FAILED = "done", "failed"
 
 
 @dataclass(frozen=True)
 class CasePrediction:
-    """One row of the table; volumes and SUV are empty where the case failed, SUV also where there is no lesion."""
+    """One row of the table; figures are empty where the case failed, SUV also where there is no lesion or no PET.
+
+    ``volumes_ml`` are those of the classes of a model of other classes than tumours, which has none of the others.
+    """
 
     case: str
     status: str
@@ -37,6 +46,7 @@ class CasePrediction:
     node_ml: float | None = None
     ttb_ml: float | None = None
     suv_max: float | None = None
+    volumes_ml: tuple[float, ...] = ()
     message: str = ""
 
 
@@ -59,20 +69,25 @@ def predict_folder(
     model: str | Path = "default",
     *,
     device: str = "auto",
-    reference: str = "pet",
+    reference: str | None = None,
+    uncertainty: str | Path | None = None,
     progress: ProgressCallback = silent,
 ) -> FolderPrediction:
     """Delineate every case of ``data``; writes ``CASE.nii.gz`` (0, 1 primary, 2 node) and ``predictions.csv``.
 
-    A case that an earlier attempt finished with the same model, files and reference is not run again. A case that
-    fails has its reason in the table, and the others go on.
+    A model of other classes (organs) writes its own class numbers and ``classes.csv``, which says what they mean; its
+    table has the volume of each class. A case that an earlier attempt finished with the same model, files and
+    reference is not run again. A case that fails has its reason in the table, and the others go on.
 
     Args:
         data: a data set as :func:`HNTumorSegLib.training.layouts.find_cases` takes it; labels are not needed.
         out: folder for the results.
         model: name or folder of a model.
         device: ``auto``, ``cpu`` or ``cuda``.
-        reference: ``pet`` or ``ct``: whose grid the labels lie on.
+        reference: ``pet`` or ``ct``: whose grid the labels lie on; None: the PET's, and for a model that reads none
+            that of the first image it reads.
+        uncertainty: folder for ``CASE_entropy.nii.gz`` and, where several answers were averaged, ``CASE_spread.nii.gz``
+            on the labels' grid (see :class:`HNTumorSegLib.predict_models.CaseAnswer`); None: none are written.
         progress: called per case and tile.
 
     Raises:
@@ -80,47 +95,87 @@ def predict_folder(
         ModelError: the model cannot be used.
         OutputError: results cannot be written.
     """
-    from HNTumorSegLib.inference.delineator import Delineator
+    from HNTumorSegLib.predict_models import model_for_cases
     from HNTumorSegLib.training.layouts import PHANTOM_PREFIX, find_cases
 
     if str(data).startswith(PHANTOM_PREFIX):
         raise InputError("Phantom patients are made, not read; see 'hntumorseg demo'. Give a folder or a CSV file.")
     cases = find_cases(data, to_predict=True)
-    folder = Path(out)
-    try:
-        (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror or error}.") from error
-    delineator = Delineator(model, device)
+    folders = _Folders(Path(out), None if uncertainty is None else Path(uncertainty))
+    folders.make()
+    ready = model_for_cases(model, device)
+    classes = _written_classes(ready.card)
+    if classes:
+        _replace(folders.labels / CLASSES_FILE, _csv([("value", "class"), *enumerate(ready.card.classes)]))
     result = FolderPrediction([])
     for number, source in enumerate(cases):
-        state = folder / STATE_FOLDER / f"{source.name}.json"
-        key = _key(delineator, source, reference)
-        row = _finished(state, folder / f"{source.name}.nii.gz", key)
+        key = _key(ready, source, reference)
+        row = _finished(folders, source.name, key)
         if row is None:
             part = _part(progress, number, len(cases), source.name)
-            row = _predict_case(delineator, source, folder, state, key, reference, part)
+            row = _predict_case(ready, source, folders, key, reference, part)
         else:
             result.reused += 1
         result.rows.append(row)
-        _write_table(folder / TABLE_FILE, result.rows)
+        _replace(folders.labels / TABLE_FILE, _table(result.rows, classes))
         progress(ProgressEvent("predict", (number + 1) / len(cases), f"{number + 1} of {len(cases)} cases"))
     return result
 
 
+@dataclass(frozen=True)
+class _Folders:
+    """Where files go: label images, and if wanted uncertainties."""
+
+    labels: Path
+    uncertainty: Path | None
+
+    def make(self) -> None:
+        """Make them; raises :class:`InputError` where both are one, :class:`OutputError` where one cannot be made."""
+        if self.uncertainty is not None and self.uncertainty.resolve() == self.labels.resolve():
+            raise InputError(
+                f"'{self.labels}' is the folder of the label images; give another one for the uncertainties, so that "
+                "they are not taken for labels."
+            )
+        for folder in (self.labels / STATE_FOLDER, self.uncertainty):
+            try:
+                if folder is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror or error}.") from error
+
+    def state(self, case: str) -> Path:
+        """What is known of a finished case."""
+        return self.labels / STATE_FOLDER / f"{case}.json"
+
+    def label_image(self, case: str) -> Path:
+        """A case's labels."""
+        return self.labels / f"{case}.nii.gz"
+
+    def uncertainty_image(self, case: str, what: str) -> Path:
+        """A case's ``entropy`` or ``spread``."""
+        return self.uncertainty / f"{case}_{what}.nii.gz"
+
+
 def _predict_case(
-    delineator: Delineator,
+    model: PetCtModel | ClassModel,
     source: FileSource,
-    folder: Path,
-    state: Path,
+    folders: _Folders,
     key: str,
-    reference: str,
+    reference: str | None,
     progress: ProgressCallback,
 ) -> CasePrediction:
     """One case to its row; label image first, then its state, so that a state speaks for a whole image."""
+    state = folders.state(source.name)
     state.unlink(missing_ok=True)
     try:
-        row = _delineated(delineator, source, folder / f"{source.name}.nii.gz", reference, progress)
+        answer = model.answer(source, reference, folders.uncertainty is not None, progress)
+        spread = answer.spread is not None
+        if folders.uncertainty is not None:
+            _write_whole(answer.uncertainty, folders.uncertainty_image(source.name, "entropy"))
+            folders.uncertainty_image(source.name, "spread").unlink(missing_ok=True)
+            if spread:
+                _write_whole(answer.spread, folders.uncertainty_image(source.name, "spread"))
+        _write_whole(answer.labels, folders.label_image(source.name))
     except (Cancelled, OutputError):
         raise
     except HNTumorSegError as error:
@@ -128,68 +183,66 @@ def _predict_case(
     except Exception as error:
         log.exception("case %s", source.name)
         return CasePrediction(source.name, FAILED, message=f"unexpected {type(error).__name__}: {error}")
-    _replace(state, json.dumps({"key": key, "row": asdict(row)}) + "\n")
+    figures = {} if answer.tumours is None else asdict(answer.tumours)
+    row = CasePrediction(source.name, DONE, **figures, volumes_ml=answer.volumes_ml, message=" ".join(answer.notes))
+    _replace(state, json.dumps({"key": key, "spread": spread, "row": asdict(row)}) + "\n")
     return row
 
 
-def _delineated(
-    delineator: Delineator, source: FileSource, target: Path, reference: str, progress: ProgressCallback
-) -> CasePrediction:
-    from HNTumorSegLib.exchange.labels import write_labels
-    from HNTumorSegLib.lesions.from_labels import lesions_from_delineation
-    from HNTumorSegLib.measures.table import measure
+def _write_whole(image: sitk.Image, target: Path) -> None:
+    """Write beside ``target`` and rename, so that it is never half an image."""
+    from HNTumorSegLib.exchange.image_file import write_image
 
-    study = source.study()
-    delineation = delineator.delineate(study, reference, progress)
-    lesions = lesions_from_delineation(delineation, delineation.card.recipe.minimum_lesion_ml)
-    measured = measure(lesions, study.pet)
     part = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        write_labels(lesions, part)
+        write_image(image, part)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
-    volumes = {kind: sum(row.volume_ml for row in measured.rows if row.kind == kind) for kind in ("primary", "node")}
-    counts = {kind: sum(row.kind == kind for row in measured.rows) for kind in ("primary", "node")}
-    highest = [row.suv_max for row in measured.rows if row.suv_max is not None]
-    return CasePrediction(
-        source.name,
-        DONE,
-        counts["primary"],
-        counts["node"],
-        round(volumes["primary"], 4),
-        round(volumes["node"], 4),
-        round(measured.ttb_ml, 4),
-        round(max(highest), 4) if highest else None,
-        " ".join([*study.warnings, *delineation.warnings, *lesions.notes, *([] if measured.rows else ["No lesion."])]),
-    )
 
 
-def _key(delineator: Delineator, source: FileSource, reference: str) -> str:
+def _key(model: PetCtModel | ClassModel, source: FileSource, reference: str | None) -> str:
     """What a finished case depends on: the weights, the files, the reference."""
-    facts = [[weight.sha256 for weight in delineator.card.weights], source.key(), reference]
+    facts = [[weight.sha256 for weight in model.card.weights], source.key(), reference or model.usual_reference]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _finished(state: Path, labels: Path, key: str) -> CasePrediction | None:
-    """The row of an earlier attempt with the same key."""
+def _finished(folders: _Folders, case: str, key: str) -> CasePrediction | None:
+    """The row of an earlier attempt with the same key, if all files that are wanted are there."""
     try:
-        data = json.loads(state.read_text(encoding="utf-8"))
-        return CasePrediction(**data["row"]) if data["key"] == key and labels.is_file() else None
+        data = json.loads(folders.state(case).read_text(encoding="utf-8"))
+        if data["key"] != key or not folders.label_image(case).is_file():
+            return None
+        if folders.uncertainty is not None:
+            wanted = ("entropy", "spread") if data["spread"] else ("entropy",)
+            if not all(folders.uncertainty_image(case, what).is_file() for what in wanted):
+                return None
+        return CasePrediction(**{**data["row"], "volumes_ml": tuple(data["row"].get("volumes_ml", ()))})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_table(path: Path, rows: Iterable[CasePrediction]) -> None:
-    import io
+def _written_classes(card: ModelCard) -> tuple[str, ...]:
+    """The classes that a table needs columns for; none for tumours, which have columns of their own."""
+    from HNTumorSegLib.inference.tumour_classes import are_tumours
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(CasePrediction)]
-    writer.writerow(names)
+    return () if are_tumours(card.classes) else card.classes[1:]
+
+
+def _table(rows: Iterable[CasePrediction], classes: tuple[str, ...]) -> str:
+    tumours = ("primaries", "nodes", "primary_ml", "node_ml", "ttb_ml", "suv_max")
+    lines: list[Iterable[object]] = [("case", "status", *([f"{c}_ml" for c in classes] or tumours), "message")]
     for row in rows:
-        writer.writerow(["" if (value := getattr(row, name)) is None else value for name in names])
-    _replace(path, text.getvalue())
+        of_classes = row.volumes_ml or (None,) * len(classes)
+        figures = of_classes if classes else [getattr(row, name) for name in tumours]
+        lines.append((row.case, row.status, *("" if value is None else value for value in figures), row.message))
+    return _csv(lines)
+
+
+def _csv(lines: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -28,6 +28,8 @@ TABLE_FILE = "lesions.csv"
 SCENE_FILE = "scene.mrb"
 OVERVIEW_FILE = "overview.png"
 REPORT_FILE = "report.json"
+UNCERTAINTY_FILE = "uncertainty.nii.gz"
+SPREAD_FILE = "spread.nii.gz"
 
 Truth = Callable[[Geometry], sitk.Image]
 """The true label image 0/1/2 on a given grid."""
@@ -50,6 +52,7 @@ class RunOptions:
         pet_series, ct_series: which of several series to take.
         include_identifiers: paths and patient identifiers may stand in the report.
         scene: write a Slicer scene.
+        uncertainty: write how unsure each voxel is, and how far the ensemble's networks and flips are apart.
     """
 
     pet: Path
@@ -66,6 +69,7 @@ class RunOptions:
     ct_series: str | None = None
     include_identifiers: bool = False
     scene: bool = True
+    uncertainty: bool = False
 
 
 @dataclass
@@ -98,6 +102,9 @@ def run(options: RunOptions, progress: ProgressCallback = silent) -> RunResult:
     with staged_output(options.out) as folder:
         result = run_into(folder, options, progress)
     result.files = {path.name: Path(options.out) / path.name for path in result.files.values()}
+    for name in (UNCERTAINTY_FILE, SPREAD_FILE):
+        if name not in result.files:  # an earlier run's would be taken for this one's
+            (Path(options.out) / name).unlink(missing_ok=True)
     return result
 
 
@@ -133,6 +140,8 @@ def run_into(
     warnings = [*remarks, *study.warnings, *delineation.warnings, *lesion_set.notes]
     if not len(lesion_set):
         warnings.append(nothing_found(study, delineation))
+    if options.uncertainty:
+        warnings += _write_uncertainty(folder, delineation)
     delineation = delineation.without_probabilities()
     result = RunResult(study, delineation, lesion_set, measurements, timings_s=timings_s, warnings=warnings)
     if truth is not None:
@@ -218,6 +227,20 @@ def _write(folder: Path, options: RunOptions, result: RunResult, progress: Progr
     )
     write_report(report, folder / REPORT_FILE)
     result.files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _write_uncertainty(folder: Path, delineation: Delineation) -> list[str]:
+    """Both images on the reference grid; a sentence where there is no spread."""
+    from HNTumorSegLib.exchange.image_file import write_image
+
+    write_image(delineation.uncertainty, folder / UNCERTAINTY_FILE)
+    if delineation.spread is not None:
+        write_image(delineation.spread, folder / SPREAD_FILE)
+        return []
+    return [
+        f"No {SPREAD_FILE} was written: model '{delineation.card.name}' gives a single answer, neither of several "
+        "networks nor of flips."
+    ]
 
 
 def _write_scene(result: RunResult, path: Path, algorithm: str) -> None:

@@ -227,9 +227,12 @@ def _study(request: Delineate) -> Study:
 
 def _result(request: Delineate, delineation: Delineation, timings_s: dict[str, float], kept: bool) -> Result:
     images = {name: getattr(delineation, name) for name in IMAGES_OF_RESULT}
-    box = box_of_values(list(images.values()))
+    box = box_of_values([image for image in images.values() if image is not None])
     folder = Path(request.folder)
-    stored: dict[str, Any] = {name: store_image(image, folder / f"{name}.npy", box) for name, image in images.items()}
+    stored: dict[str, Any] = {
+        name: None if image is None else store_image(image, folder / f"{name}.npy", box)
+        for name, image in images.items()
+    }
     return Result(
         id=request.id,
         **stored,

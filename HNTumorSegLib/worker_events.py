@@ -72,7 +72,8 @@ def checked_result(
     if not session.is_alive:
         return ended(session, result.id)
     try:
-        images = {name: load_stored(getattr(result, name)) for name in IMAGES_OF_RESULT}
+        stored = {name: getattr(result, name) for name in IMAGES_OF_RESULT}
+        images = {name: load_stored(image) for name, image in stored.items() if image is not None}
         for name, image in images.items():
             Geometry.from_image(image).require_same(grid, f"The worker's {name.replace('_', ' ')}")
         card = ModelCard.from_dict(result.card)

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from HNTumorSegLib.geometry import Geometry, image_from_array
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 USER = "user"
 """Something the user can put right."""
@@ -130,7 +130,7 @@ class Result:
     """The delineation; its images are files in the request's folder.
 
     ``card`` is the model card as :meth:`HNTumorSegLib.models.card.ModelCard.from_dict` takes it (with name and
-    version); ``model_kept``: the weights were in memory already.
+    version); ``model_kept``: the weights were in memory already; ``spread`` is None where there was a single answer.
     """
 
     id: int
@@ -138,6 +138,7 @@ class Result:
     primary_probability: StoredImage
     node_probability: StoredImage
     uncertainty: StoredImage
+    spread: StoredImage | None
     card: dict[str, Any]
     device: str
     timings_s: dict[str, float]
@@ -161,7 +162,7 @@ class Error:
 
 REQUESTS = {"delineate": Delineate, "ping": Ping}
 EVENTS = {"hello": Hello, "ready": Ready, "pong": Pong, "progress": Progress, "result": Result, "error": Error}
-IMAGES_OF_RESULT = ("labels", "primary_probability", "node_probability", "uncertainty")
+IMAGES_OF_RESULT = ("labels", "primary_probability", "node_probability", "uncertainty", "spread")
 _NAMES = {kind: name for name, kind in (REQUESTS | EVENTS).items()}
 _IMAGE_FIELDS = {"pet", "ct", *IMAGES_OF_RESULT}
 

@@ -18,7 +18,7 @@ def say(**fields):
 def main() -> None:
     way = os.environ["FAKE_WAY"]
     print("a launcher's greeting", flush=True)
-    say(message="hello", protocol=99 if way == "protocol" else 1, version="9.9", pid=os.getpid())
+    say(message="hello", protocol=99 if way == "protocol" else 2, version="9.9", pid=os.getpid())
     say(message="ready", torch="", load_s=0.0)
     for line in sys.stdin:
         request = json.loads(line)
@@ -38,6 +38,7 @@ def main() -> None:
             message="result",
             id=request["id"],
             **images,
+            spread=None,
             card=json.loads(os.environ["FAKE_CARD"]),
             device="fake",
             timings_s={},

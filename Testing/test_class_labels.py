@@ -9,11 +9,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 from inference_cases import CARD, FLIPPED, IDENTITY, OBLIQUE, geometry_about, random_array
+from scipy.stats import entropy
 
-from HNTumorSegLib.errors import Cancelled, ModelError
+from HNTumorSegLib.errors import Cancelled, InputError, ModelError
 from HNTumorSegLib.geometry import Geometry, image_from_array
-from HNTumorSegLib.inference.class_labels import ClassLabeller, body_bounds_mm, labels_on_reference
-from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, Channel
+from HNTumorSegLib.inference.class_labels import ClassLabeller, body_bounds_mm, class_images, labels_on_reference
+from HNTumorSegLib.inference.nnunet_engine import NnUNetPlan, Resampling
+from HNTumorSegLib.inference.tiling import TiledAnswer
+from HNTumorSegLib.models.card import NNUNET_ENGINE
+from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, PET, Channel
 
 CENTRE_MM, RADIUS_MM = np.array([6.0, -10.0, 118.0]), 30.0
 RECIPE = replace(
@@ -116,6 +120,61 @@ def test_it_can_be_cancelled():
         labeller.label({CT: ct}, stop)
 
 
-def test_imported_models_are_refused():
-    with pytest.raises(ModelError, match="was imported"):
-        ClassLabeller.from_networks(replace(ORGANS, engine="nnunet"), [Densities()], "cpu")
+def test_an_imported_model_of_a_ct_alone():
+    """As nnU-Net has it, which has no box about the body: the network's answer on the CT itself."""
+    plan = NnUNetPlan(
+        (3.0,) * 3, (16, 24, 24), (0, 1, 2), ("NoNormalization",), (False,), ({},), Resampling(), Resampling()
+    )
+    card = replace(ORGANS, engine=NNUNET_ENGINE, engine_options=plan.to_dict())
+
+    class InHounsfieldUnits(Densities):
+        def forward(self, x):
+            return super().forward((x + 1000) / 2000)
+
+    ct = head(geometry_about((40, 36, 30), (3.0,) * 3, FLIPPED))
+    labeller = ClassLabeller.from_networks(card, [InHounsfieldUnits()], "cpu")
+    answer = labeller.answer({CT: ct}, with_uncertainty=True)
+    values = sitk.GetArrayFromImage(ct)
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(answer.labels), np.select([values > 500, values > -500], [2, 1])
+    )
+    assert Geometry.from_image(answer.uncertainty).distance_mm(Geometry.from_image(ct)) < 1e-6
+    assert answer.spread is None
+    with pytest.raises(ModelError, match="reads ct, and none"):
+        labeller.label({PET: ct})
+
+
+def test_uncertainty_is_the_entropy_of_all_classes_and_the_reference_may_be_another_image():
+    """Against scipy, where nothing is resampled; then on a grid that the model does not read."""
+    grid = Geometry((14, 12, 40), (3.0, 3.0, 3.0), (-20.0, -18.0, 60.0), IDENTITY)
+    foreground = (random_array(4, *grid.shape_zyx) ** 3 / 4).astype(np.float32)
+    apart = random_array(*grid.shape_zyx) / 2
+    found = class_images(TiledAnswer(foreground, apart), grid, grid, with_uncertainty=True)
+    every = np.concatenate([1 - foreground.sum(axis=0, keepdims=True), foreground])
+    np.testing.assert_allclose(sitk.GetArrayFromImage(found.uncertainty), entropy(every, base=5, axis=0), atol=1e-5)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(found.spread), apart, atol=1e-6)
+    assert class_images(TiledAnswer(foreground, apart), grid, grid).uncertainty is None
+
+    labeller = ClassLabeller.from_networks(ORGANS, [Densities()], "cpu")
+    ct, pet = (head(geometry_about((40, 36, 30), (3.0,) * 3, direction)) for direction in (IDENTITY, OBLIQUE))
+    labels = labeller.label({CT: ct, PET: pet}, reference=PET)
+    assert Geometry.from_image(labels).distance_mm(Geometry.from_image(pet)) < 1e-6
+    mine, true = sitk.GetArrayFromImage(labels) == 2, sitk.GetArrayFromImage(pet) > 500
+    assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > 0.85
+    with pytest.raises(InputError, match="'pet' was asked for as reference, and there is none; use 'ct'"):
+        labeller.label({CT: ct, PET: None}, reference=PET)
+
+
+def test_the_crf_of_the_recipe_is_used():
+    """Weights that smooth a lot fill a hole of a single voxel in the soft tissue."""
+    ct = head(geometry_about((40, 36, 30), (3.0,) * 3, IDENTITY))
+    ct[27, 16, 14] = -1000
+    near = {"smoothness": 0.5, "appearance": 0.0}
+    plain, refined = (
+        sitk.GetArrayFromImage(
+            ClassLabeller.from_networks(replace(ORGANS, recipe=recipe), [Densities()], "cpu").label({CT: ct})
+        )
+        for recipe in (RECIPE, replace(RECIPE, crf=near))
+    )
+    assert plain[14, 16, 27] == 0
+    assert refined[14, 16, 27] == 1

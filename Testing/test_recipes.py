@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
 from HNTumorSegLib.recipes import PUBLISHED, RECIPES, Recipe, get_recipe
 from HNTumorSegLib.recipes.nikolov2018 import ORGANS, PHANTOM_ORGANS, WITHIN
 from HNTumorSegLib.recipes.recipe import CT, NODE, PET, PRIMARY, TRAINING_KEYS, TUMOUR
-from HNTumorSegLib.training.plan import plan_of
+from HNTumorSegLib.training import plan
+from HNTumorSegLib.training.plan import TrainingPlan, plan_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PAPERS = {
@@ -35,11 +36,35 @@ def test_every_recipe_survives_a_card_and_can_be_planned(name):
     assert recipe.deviations
 
 
-def test_the_entries_of_training_are_explained():
-    """Those of the published variants; the quick ones may also use the loop's finer knobs."""
-    knobs = {"steps_per_epoch", "warm_up_steps"}
-    for name in ("nikulin2023", "yang2023", "nikolov2018", "bourigault2021", "andrearczyk2020_2d_late"):
-        assert set(get_recipe(name).training) <= set(TRAINING_KEYS) | knobs
+def test_the_entries_of_training_are_explained_in_one_place():
+    """Every entry is read somewhere, every recipe's entries are there, and nothing else is a setting of the plan."""
+    for name in RECIPES:
+        assert set(get_recipe(name).training) <= set(TRAINING_KEYS)
+    assert {field.name for field in fields(TrainingPlan)} - set(TRAINING_KEYS) == {"patience_steps"}
+    folder = Path(plan.__file__).parent
+    readers = "".join((folder / f"{name}.py").read_text(encoding="utf-8") for name in ("plan", "losses", "job"))
+    of_the_plan = {field.name for field in fields(TrainingPlan)}
+    assert {key for key in TRAINING_KEYS if key not in of_the_plan and f'"{key}"' not in readers} == set()
+
+
+KNOBS = {
+    "warm_up_steps": 7,
+    "restart_steps": 9,
+    "restart_factor": 2.0,
+    "power": 0.5,
+    "precision": "bf16",
+    "clip_norm": 1.0,
+    "validate_every": 3,
+    "on_lesion": 0.5,
+    "momentum": 0.8,
+    "weight_average": 0.5,
+}
+
+
+def test_entries_of_training_reach_the_plan():
+    recipe = get_recipe("nikulin2023_quick")
+    found = plan_of(replace(recipe, training={**recipe.training, **KNOBS}), 8)
+    assert {key: getattr(found, key) for key in KNOBS} == KNOBS
 
 
 def test_the_bundled_model_still_is_its_recipe():

@@ -12,10 +12,10 @@ from inference_cases import CARD, RECIPE, UptakeIsPrimary, make_study
 
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import is_main_memory_full, is_out_of_memory
-from HNTumorSegLib.inference.smaller_tiles import takes_any_tile, tile_sizes
-from HNTumorSegLib.networks import build_network
 
 CARD_64 = replace(CARD, recipe=replace(RECIPE, patch_zyx=(32, 64, 64)))
+SMALLER = [(32, 64, 64), (16, 64, 64), (16, 32, 64), (16, 32, 32)]
+"""Tiles for ``make_study`` of 60 x 64 x 64 voxels: each has half the voxels of the one before."""
 
 
 class SmallMemory(UptakeIsPrimary):
@@ -45,12 +45,12 @@ def labels(delineation):
 
 
 def test_tiles_are_halved_until_they_fit_and_the_answer_is_the_same():
-    network = SmallMemory(32 * 64 * 32)
+    network = SmallMemory(16 * 64 * 64)
     delineation = delineate(network)
-    assert network.sizes[:2] == [(32, 64, 64), (32, 32, 64)]
-    assert set(network.sizes[1:]) == {(32, 32, 64)}
+    assert network.sizes[:2] == SMALLER[:2]
+    assert set(network.sizes[1:]) == {SMALLER[1]}
     assert delineation.warnings[0] == (
-        "The GPU ran out of memory, so the network ran in smaller tiles (64 x 32 x 32 voxels)."
+        "The GPU ran out of memory, so the network ran in smaller tiles (64 x 64 x 16 voxels)."
     )
     enough = delineate(SmallMemory(10**9))
     assert delineation.warnings[1:] == enough.warnings
@@ -60,7 +60,7 @@ def test_tiles_are_halved_until_they_fit_and_the_answer_is_the_same():
 
 
 def test_the_next_patient_begins_with_the_models_patch_again():
-    network = SmallMemory(32 * 64 * 32)
+    network = SmallMemory(16 * 64 * 64)
     delineator = Delineator.from_networks(CARD_64, [network], "cpu")
     delineator.delineate(make_study())
     network.limit = 10**9
@@ -72,14 +72,14 @@ def test_the_next_patient_begins_with_the_models_patch_again():
 def test_where_half_the_patch_does_not_fit_either_the_processor_runs():
     class FullUntilHalf(SmallMemory):
         def forward(self, x):
-            self.limit = 10**9 if len(self.sizes) >= 4 else 1
+            self.limit = 10**9 if len(self.sizes) >= len(SMALLER) else 1
             return super().forward(x)
 
     network = FullUntilHalf(1)
     delineation = delineate(network)
-    # 16 x 32 x 32 is half of each side; after it the processor runs, in the model's patch.
-    assert network.sizes[:4] == [(32, 64, 64), (32, 32, 64), (32, 32, 32), (16, 32, 32)]
-    assert set(network.sizes[4:]) == {(32, 64, 64)}
+    # 16 x 32 x 32 is half of each side of the patch; after it the processor runs.
+    assert network.sizes[:4] == SMALLER
+    assert set(network.sizes[4:]) == {SMALLER[0]}
     assert "ran on the processor (cpu" in delineation.warnings[0]
     assert delineation.device.startswith("cpu")
     np.testing.assert_array_equal(labels(delineation), labels(delineate(SmallMemory(10**9))))
@@ -110,22 +110,6 @@ def test_a_model_that_does_not_fit_on_the_gpu_runs_on_the_processor():
     delineation = delineate(TooLarge())
     assert "the model did not fit" in delineation.warnings[0]
     assert labels(delineation).max() == 1
-
-
-@pytest.mark.parametrize(("norm", "free"), [("batch", True), ("instance", False)])
-def test_which_networks_take_any_tile(norm, free):
-    network = build_network("attention_unet", 2, 3, channels=[4, 4, 8], heads=2, norm=norm)
-    assert takes_any_tile([network]) is free
-    assert takes_any_tile([UptakeIsPrimary()]) is False  # nothing says so
-
-
-def test_sizes_are_what_the_network_can_take():
-    network = build_network("attention_unet", 2, 3, channels=[4, 4, 4, 4, 8], heads=2, norm="batch")
-    sizes = list(tile_sizes((96, 128, 128), [network]))
-    assert sizes == [(96, 128, 128), (96, 64, 128), (96, 64, 64), (48, 64, 64)]
-    with torch.inference_mode():
-        assert network.eval()(torch.zeros(1, 2, *sizes[-1])).shape[2:] == sizes[-1]
-    assert list(tile_sizes((48, 48, 48), [network])) == [(48, 48, 48)]  # 24 is no multiple of 16
 
 
 def test_kinds_of_full_memory_are_told_apart():

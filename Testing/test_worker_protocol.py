@@ -52,11 +52,11 @@ def test_lines_of_the_protocol():
         assert process.wait() == 0
         printed = process.stderr.read().decode()
     assert {"print", "shell"} <= set(printed.split())
-    assert said[0] == {"message": "hello", "protocol": 1, "version": said[0]["version"], "pid": process.pid}
+    assert said[0] == {"message": "hello", "protocol": 2, "version": said[0]["version"], "pid": process.pid}
     assert said[1] == {"message": "pong", "id": 7, "busy": False}
     errors = [line for line in said if line["message"] == "error"]
     assert [(e["id"], e["kind"], e["type"]) for e in errors] == [(None, "defect", "ProtocolError")] * 5
-    assert "'garbage' is not a line of protocol 1" in errors[0]["text"]
+    assert "'garbage' is not a line of protocol 2" in errors[0]["text"]
 
 
 @pytest.mark.parametrize("with_box", [False, True])

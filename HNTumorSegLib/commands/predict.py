@@ -18,11 +18,22 @@ def add(commands: argparse._SubParsersAction) -> None:
         dest="data",
         required=True,
         metavar="DIR_OR_CSV",
-        help="HECKTOR or nnU-Net raw folder, or CSV (case, pet, ct); PET files hold SUVbw",
+        help="HECKTOR or nnU-Net raw folder, or CSV (case, pet, ct, ct_contrast); PET files hold SUVbw",
     )
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     predict.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network runs")
-    predict.add_argument("--reference", choices=["pet", "ct"], default="pet", help="whose grid the labels lie on")
+    predict.add_argument(
+        "--reference",
+        choices=["pet", "ct"],
+        help="whose grid the labels lie on (default: pet; for a model that reads none, the first image it reads)",
+    )
+    predict.add_argument(
+        "--uncertainty",
+        type=Path,
+        metavar="DIR",
+        help="also write, into another folder, how unsure each voxel is (CASE_entropy, 0 to 1) and how far the "
+        "ensemble's networks and flips are apart (CASE_spread, 0 to 0.5)",
+    )
     predict.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -40,6 +51,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             arguments.model,
             device=arguments.device,
             reference=arguments.reference,
+            uncertainty=arguments.uncertainty,
             progress=progress,
         )
     for row in result.failed:

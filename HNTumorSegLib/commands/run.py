@@ -26,6 +26,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--include-identifiers", action="store_true", help="keep paths and patient identifiers in report.json"
     )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write uncertainty.nii.gz (how unsure each voxel is, 0 to 1) and spread.nii.gz (how far the "
+        "ensemble's networks and flips are apart, 0 to 0.5)",
+    )
     add_model_arguments(parser)
 
 
@@ -50,6 +56,7 @@ def run_from_arguments(arguments: argparse.Namespace) -> int:
         ct_series=arguments.ct_series,
         include_identifiers=arguments.include_identifiers,
         scene=not arguments.no_scene,
+        uncertainty=arguments.uncertainty,
     )
     console = console_for_output()
     with shown_progress(console, arguments.quiet) as progress:

@@ -23,7 +23,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints, logs and model")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out where it stopped")
     folds = train.add_argument_group("folds")
-    folds.add_argument("--splits", choices=["kfold", "centre"], help="by patient, or leave one centre out")
+    folds.add_argument(
+        "--splits",
+        choices=["kfold", "centre", "single"],
+        help="k folds of patients, one centre left out in each, or one split of the patients for a single network "
+        "(default: as the recipe says)",
+    )
     folds.add_argument("--k", type=_whole, metavar="K", help="number of folds (default: the recipe's, else 5)")
     folds.add_argument("--folds", default="all", metavar="all|0,1,..", help="which folds to train (default: all)")
     plan = train.add_argument_group("training", "what differs from the recipe")

@@ -19,6 +19,8 @@ from HNTumorSegLib.study.files import SUFFIXES, is_image_file
 
 RUN_LABELS, RUN_SEGMENTATION = "labels.nii.gz", "segmentation.seg.nrrd"
 """The two files in which ``hntumorseg run`` leaves the same lesions."""
+RUN_OTHERS = (RUN_SEGMENTATION, "uncertainty.nii.gz", "spread.nii.gz")
+"""Files of ``hntumorseg run`` that are left aside where its label map is read."""
 TRUTH, PREDICTED = "truth", "prediction"
 
 
@@ -192,7 +194,7 @@ def _label_files(folder: Path) -> list[Path]:
         files = sorted(p for p in folders[0].iterdir() if p.is_file() and is_image_file(p) and p.name[0] != ".")
     names = {path.name for path in files}
     if {RUN_LABELS, RUN_SEGMENTATION} <= names:
-        files = [path for path in files if path.name != RUN_SEGMENTATION]
+        files = [path for path in files if path.name not in RUN_OTHERS]
     return files
 
 

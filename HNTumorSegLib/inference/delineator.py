@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from HNTumorSegLib.errors import InputError, ModelError
 from HNTumorSegLib.geometry import Geometry
+from HNTumorSegLib.inference.after_network import UPTAKE_MIN_SUV, judged
 from HNTumorSegLib.inference.crf import CrfWeights, refine_lesions
 from HNTumorSegLib.inference.delineation import Delineation
-from HNTumorSegLib.inference.device import (
-    ComputeDevice,
-    choose_device,
-    cpu_device,
-    is_out_of_memory,
-    move_networks,
-    release_gpu_memory,
-    return_freed_memory,
-)
+from HNTumorSegLib.inference.device import ComputeDevice, choose_device, return_freed_memory
+from HNTumorSegLib.inference.engine import Engine
 from HNTumorSegLib.inference.imported import imported_foreground
-from HNTumorSegLib.inference.not_brain import TakenOut, take_brain_out
-from HNTumorSegLib.inference.not_brain import sentence as brain_sentence
-from HNTumorSegLib.inference.plausibility import implausible
 from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on_grid
-from HNTumorSegLib.inference.region import HeadNeckRegion, find_head_neck
-from HNTumorSegLib.inference.smaller_tiles import tile_sizes
-from HNTumorSegLib.inference.tiling import TiledAnswer, answer_in_tiles, flips
+from HNTumorSegLib.inference.region import find_head_neck
 from HNTumorSegLib.inference.to_reference import images_on_reference
-from HNTumorSegLib.inference.tumour_classes import check_tumour_classes, primary_and_node, tumour_sentence
+from HNTumorSegLib.inference.tumour_classes import check_tumour_classes, primary_and_node
+from HNTumorSegLib.inference.unsure import sentence as unsure_sentence
+from HNTumorSegLib.inference.unsure import take_unsure_out
 from HNTumorSegLib.models.card import OWN_ENGINE, ModelCard
 from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
@@ -48,9 +37,6 @@ STAGE = "delineate"
 RUNNING = "running the network"
 NETWORK_SPAN = (0.1, 0.9)
 """Shares of the stage at which the network begins and ends: what the progress bar shows."""
-
-UPTAKE_MIN_SUV = 1.0
-"""A tile whose highest SUV is below this is background: muscle and blood lie between 0.5 and 2."""
 
 log = logging.getLogger(__name__)
 
@@ -99,28 +85,15 @@ class Delineator:
         self.card = card
         self.flip_left_right = flip_left_right
         axes = set(card.recipe.flip_axes) | ({"x"} if flip_left_right else set())
-        self._flip_axes = "".join(axis for axis in "zyx" if axis in axes)
+        flip_axes = "".join(axis for axis in "zyx" if axis in axes)
         self._crf = CrfWeights.of(card.recipe)
-        self._networks = [network.eval() for network in networks]  # heads of deep supervision and dropout are off
-        self._place(device)
+        options = {"flip_axes": flip_axes, "classes": len(card.classes), "fold": card.engine == OWN_ENGINE}
+        self._engine = Engine(card.recipe, networks, device, **options)
 
-    def _place(self, device: ComputeDevice) -> None:
-        """Put the networks on ``device``; where its memory is full, on the processor, and say so with every patient."""
-        self.device, self._remarks = device, []
-        try:
-            self._networks = move_networks(self._networks, device)
-            return
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        self.device = cpu_device()
-        self._networks = move_networks(self._networks, self.device)
-        self._remarks = [
-            f"The GPU's memory is full and the model did not fit, so it ran on the processor "
-            f"({self.device.description}). Close other programs that use the GPU and run again."
-        ]
-        log.warning(self._remarks[0])
-        release_gpu_memory(device)
+    @property
+    def device(self) -> ComputeDevice:
+        """Where the networks are."""
+        return self._engine.device
 
     def delineate(self, study: Study, reference: str = PET, progress: ProgressCallback = silent) -> Delineation:
         """Label image, probabilities and uncertainty of ``study`` on the grid of its PET or its CT.
@@ -128,7 +101,7 @@ class Delineator:
         Args:
             study: PET in SUVbw and, if there is one, the CT in HU.
             reference: ``pet`` or ``ct``: the grid of the answer.
-            progress: called once per tile; what it raises ends the run, and nothing was changed.
+            progress: called after each run of a network; what it raises ends the delineation, and nothing was changed.
 
         Raises:
             InputError: there is no image of that name, or an image cannot be used.
@@ -155,7 +128,7 @@ class Delineator:
         timings_s["prepare"] = time.perf_counter() - began
 
         began = time.perf_counter()
-        answer, device, warnings = self._run(array, worth, progress)
+        answer, device, warnings = self._engine.run(array, worth, _network_progress(progress))
         timings_s["network"] = time.perf_counter() - began
 
         if self._crf is not None:
@@ -170,7 +143,11 @@ class Delineator:
         progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
         foreground = primary_and_node(answer.foreground, self.card.classes)
         images = images_on_reference(foreground, grid, reference_image, answer.spread)
-        labels, in_brain = take_brain_out(images.labels, study.pet, region)
+        labels, sentences = judged(images.labels, study, region, self.card, warnings, highest_suv=highest_suv)
+        sure_from = self.card.recipe.minimum_certainty
+        labels, unsure = take_unsure_out(labels, images.primary, images.node, sure_from)
+        if unsure:
+            sentences.append(unsure_sentence(unsure, sure_from))
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(
@@ -182,28 +159,33 @@ class Delineator:
             card=self.card,
             device=device.description,
             timings_s=timings_s,
-            warnings=self._sentences(study, region, highest_suv, in_brain) + warnings + implausible(study, region),
+            warnings=sentences,
             spread=images.spread,
         )
 
     def _delineate_imported(
         self, study: Study, reference_image: sitk.Image, reference: str, progress: ProgressCallback
     ) -> Delineation:
-        """Like :meth:`delineate` for a model of nnU-Net's or MONAI's, run as there."""
-        begin, end = NETWORK_SPAN
+        """Like :meth:`delineate` for a model of nnU-Net's or MONAI's, run as there: on the whole scan.
+
+        What is brain and what is told about the scan are as for own models. There is no spread: nnU-Net averages the
+        logits of its folds.
+        """
         began = time.perf_counter()
         foreground, grid = imported_foreground(
             self.card,
-            self._networks,
-            study,
+            self._engine.networks,
+            {PET: study.pet, CT: study.ct},
             self.device.name,
-            lambda share: progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING)),
+            _network_progress(progress),
         )
-        progress(ProgressEvent(STAGE, end, "resampling to the reference grid"))
+        progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
         images = images_on_reference(primary_and_node(foreground, self.card.classes), grid, reference_image)
+        region, remarks = find_head_neck(study.pet), self._engine.remarks
+        labels, sentences = judged(images.labels, study, region, self.card, remarks, searched_all=True)
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(
-            labels=images.labels,
+            labels=labels,
             primary_probability=images.primary,
             node_probability=images.node,
             uncertainty=images.uncertainty,
@@ -211,79 +193,19 @@ class Delineator:
             card=self.card,
             device=self.device.name,
             timings_s={"network": time.perf_counter() - began},
-            warnings=[sentence for sentence in (tumour_sentence(self.card), *self._remarks) if sentence],
+            warnings=sentences,
         )
 
-    def _run(
-        self, array: np.ndarray, worth: np.ndarray, progress: ProgressCallback
-    ) -> tuple[TiledAnswer, ComputeDevice, list[str]]:
-        """The networks' answer, where it was computed, and a warning if that was not as it was asked.
 
-        A GPU that runs out of memory is given smaller tiles where the networks allow it; then the processor runs.
-        """
-        asked, warnings = self.device, list(self._remarks)
-        for patch_zyx in tile_sizes(self.card.recipe.patch_zyx, self._networks):
-            if patch_zyx != self.card.recipe.patch_zyx:
-                size = " x ".join(str(n) for n in reversed(patch_zyx))
-                warnings = [f"The GPU ran out of memory, so the network ran in smaller tiles ({size} voxels)."]
-                log.warning(warnings[0])
-            try:
-                return self._tiles(array, worth, patch_zyx, asked, progress), asked, warnings
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Only here, outside the handler: the error's traceback held on to the tensors.
-            release_gpu_memory(asked)
-        fallback = cpu_device()
-        warning = f"The GPU ran out of memory, so the network ran on the processor ({fallback.description})."
-        log.warning(warning)
-        self._networks = move_networks(self._networks, fallback)
-        release_gpu_memory(asked)
-        try:
-            return self._tiles(array, worth, self.card.recipe.patch_zyx, fallback, progress), fallback, [warning]
-        finally:
-            self._place(asked)
+def _network_progress(progress: ProgressCallback) -> Callable[[float], None]:
+    """What to call with the share of the networks' work that is done; called with none of it at once."""
+    begin, end = NETWORK_SPAN
 
-    def _tiles(
-        self,
-        array: np.ndarray,
-        worth: np.ndarray,
-        patch_zyx: tuple[int, int, int],
-        device: ComputeDevice,
-        progress: ProgressCallback,
-    ) -> TiledAnswer:
-        begin, end = NETWORK_SPAN
+    def on_run(share: float) -> None:
+        progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING))
 
-        def on_tile(share: float) -> None:
-            progress(ProgressEvent(STAGE, begin + (end - begin) * share, RUNNING))
-
-        on_tile(0.0)
-        return answer_in_tiles(
-            array,
-            self._networks,
-            patch_zyx,
-            self.card.recipe.overlap,
-            device,
-            worth=worth,
-            flip_axes=self._flip_axes,
-            classes=len(self.card.classes),
-            with_spread=len(self._networks) * len(flips(self._flip_axes)) > 1,
-            on_tile=on_tile,
-        )
-
-    def _sentences(
-        self, study: Study, region: HeadNeckRegion, highest_suv: float, in_brain: list[TakenOut]
-    ) -> list[str]:
-        """What the user should know about how the answer came about."""
-        sentences = [region.sentence(), tumour_sentence(self.card), brain_sentence(in_brain)]
-        if study.ct is None and any(channel.image == CT for channel in self.card.recipe.channels):
-            sentences.append("There is no CT; the model ran on the PET alone, see its card for how well it does so.")
-        if highest_suv < UPTAKE_MIN_SUV:
-            sentences.append(
-                f"The highest SUV is {highest_suv:.2g}, below {UPTAKE_MIN_SUV:g}: nothing was searched. "
-                "Check that the PET holds SUV."
-            )
-        return [sentence for sentence in sentences if sentence]
+    on_run(0.0)
+    return on_run
 
 
 def _reference_image(study: Study, reference: str) -> sitk.Image:

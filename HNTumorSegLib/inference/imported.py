@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,6 @@ from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.geometry import Geometry, resample
 from HNTumorSegLib.models.card import MONAI_ENGINE, NNUNET_ENGINE, ModelCard
 from HNTumorSegLib.recipes.recipe import CT, PET
-from HNTumorSegLib.study.study import Study
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +23,13 @@ OUTSIDE = {PET: 0.0, CT: -1024.0}
 def imported_foreground(
     card: ModelCard,
     networks: Sequence[torch.nn.Module],
-    study: Study,
+    images: Mapping[str, sitk.Image | None],
     device: str,
     on_tile: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[np.ndarray, Geometry]:
     """Probability of each class but background, float32 (K - 1, Z, Y, X), and its grid.
+
+    ``images`` are by name: ``pet`` in SUV, ``ct`` in HU.
 
     The grid is the CT's where the model reads one, else the PET's; such models were trained on images that share a
     grid, so a PET on another one is resampled linearly.
@@ -36,7 +37,7 @@ def imported_foreground(
     Raises :class:`ModelError` when an image that the model reads is not there.
     """
     order = [channel.image for channel in card.recipe.channels]
-    images = images_on_one_grid(study, order, card.name)
+    images = images_on_one_grid(images, order, card.name)
     grid = Geometry.from_image(images[order[0]])
     if card.engine == NNUNET_ENGINE:
         from HNTumorSegLib.inference.nnunet_engine import NnUNetPlan, logits_of, preprocess, probabilities_on_image
@@ -52,9 +53,10 @@ def imported_foreground(
     raise ModelError(f"Model '{card.name}' asks for the engine '{card.engine}', which is not known.")
 
 
-def images_on_one_grid(study: Study, order: Sequence[str], model: str) -> dict[str, sitk.Image]:
+def images_on_one_grid(
+    available: Mapping[str, sitk.Image | None], order: Sequence[str], model: str
+) -> dict[str, sitk.Image]:
     """PET and CT by name, both on the CT's grid if the model reads a CT."""
-    available = {PET: study.pet, CT: study.ct}
     for name in order:
         if available.get(name) is None:
             raise ModelError(f"Model '{model}' reads the image '{name}' and the study has none; it cannot do without.")

@@ -67,7 +67,7 @@ def take_brain_out(labels: sitk.Image, pet: sitk.Image, region: HeadNeckRegion) 
         return labels, []
     brain = brain_image(pet, region)
     geometry, pet_geometry = Geometry.from_image(labels), Geometry.from_image(pet)
-    pieces = _pieces(array)
+    pieces = numbered_pieces(array)
     taken = []
     for number, box in enumerate(ndimage.find_objects(pieces), 1):
         if _share_in(brain, pieces[box] == number, geometry, box) < IN_BRAIN_SHARE:
@@ -79,7 +79,7 @@ def take_brain_out(labels: sitk.Image, pet: sitk.Image, region: HeadNeckRegion) 
     return (image_from_array(array, geometry) if taken else labels), taken
 
 
-def _pieces(array: np.ndarray) -> np.ndarray:
+def numbered_pieces(array: np.ndarray) -> np.ndarray:
     """Numbers of the connected structures (zyx), in 16 bits where these do: 32 take 0.4 GB on a whole-body CT."""
     try:
         return ndimage.label(array, CORNERS, output=np.uint16)[0]

@@ -178,9 +178,16 @@ def _missing(image: str, recipe_name: str) -> str:
             f"The model (recipe '{recipe_name}') needs a CT and the study has none. Give the CT with --ct, or "
             "choose a model that runs on PET alone."
         )
+    how = ""
+    if image == CT_CONTRAST:
+        how = (
+            "Name its file in the column 'ct_contrast' of a CSV, or make it a channel of nnU-Net's layout with "
+            "'contrast' in its name; 'hntumorseg run' has no place for it. The plain CT is not taken in its place: "
+            "where there is no other, use a recipe of one CT ('yang2023_one_ct'), or a model that was trained by one."
+        )
     return (
-        f"The model (recipe '{recipe_name}') needs a {NAMES[image]} and the study has none. Choose a model that does "
-        "without it."
+        f"The model (recipe '{recipe_name}') needs a {NAMES[image]} and the study has none. "
+        f"{how or 'Choose a model that does without it.'}"
     )
 
 

@@ -67,15 +67,19 @@ class HeadNeckRegion:
         """Extent along S."""
         return self.high_mm[2] - self.low_mm[2]
 
-    def sentence(self) -> str:
-        """What was searched, for the user; empty when the whole scan was."""
+    def sentence(self, searched_all: bool = False) -> str:
+        """What was searched, for the user; empty for a short scan, which is searched whole.
+
+        ``searched_all``: the model does not keep to the region.
+        """
         if self.found == WHOLE_SCAN:
             return ""
-        if self.found == NO_BRAIN:
+        if self.found == NO_BRAIN or searched_all:
+            no_brain = "no brain was recognised in it, so all of it was searched"
+            why = "this model searches all of it" if searched_all else no_brain
             return (
-                f"The scan is {self.field_mm / 10:.0f} cm long and no brain was recognised in it, so all of it was "
-                "searched: uptake of heart, kidneys or bladder may be taken for lesions. Crop the PET to the head and "
-                "neck, or remove such lesions."
+                f"The scan is {self.field_mm / 10:.0f} cm long and {why}: uptake of heart, kidneys or bladder may be "
+                "taken for lesions. Crop the PET to the head and neck, or remove such lesions."
             )
         how = "the brain" if self.found == BRAIN else "the part of the brain at the top of the scan"
         return (

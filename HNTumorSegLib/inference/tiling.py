@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,7 @@ def answer_in_tiles(
     overlap: tuple[float, float, float],
     device: ComputeDevice,
     *,
+    box: tuple[slice, slice, slice] | None = None,
     worth: np.ndarray | None = None,
     padding: Sequence[float] | None = None,
     flip_axes: str = "",
@@ -100,7 +102,7 @@ def answer_in_tiles(
     """Mean class probability of the networks over Gaussian-weighted tiles, background left out.
 
     Every tile has exactly the size ``patch_zyx``: networks with instance norm or attention give other answers at other
-    sizes. A volume smaller than the patch is padded behind its end.
+    sizes. A volume smaller than the patch is padded behind its end. Nothing is weighted along axes with a single tile.
 
     Args:
         array: network input, float32 (C, Z, Y, X), normalised.
@@ -109,46 +111,70 @@ def answer_in_tiles(
         patch_zyx: tile size in voxels.
         overlap: share of a tile that neighbours have in common along z, y, x.
         device: where and in which precision to run.
+        box: part of the volume (z, y, x) that the tiles cover; all else is background. None: all of it.
         worth: boolean (Z, Y, X); tiles without a True voxel are background without being run. None: run all.
         padding: value per channel where a tile reaches beyond the volume; None: zeros.
         flip_axes: letters of ``zyx``: each tile is also run in all mirrorings along these axes, and the answers,
             mirrored back, are averaged.
         classes: K, for the case that no tile is worth running.
         with_spread: also say how far the members and flips are apart.
-        on_tile: called after each tile with the share done; may raise to stop.
+        on_tile: called with the share done after each tile, and within it after each run of a network; may raise to
+            stop.
 
     Raises:
         ModelError: a network answers with several outputs, which it does in training mode only.
     """
-    shape = array.shape[1:]
+    box = box or tuple(slice(0, n) for n in array.shape[1:])
+    shape = tuple(b.stop - b.start for b in box)
     starts = [tile_starts(n, p, o) for n, p, o in zip(shape, patch_zyx, overlap, strict=True)]
-    profiles = [gaussian_profile(p) for p in patch_zyx]
-    weight = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
+    weights = _Weights(shape, starts, patch_zyx)
     total: np.ndarray | None = None
-    spread = np.zeros(shape, np.float32) if with_spread else None
+    spread = np.zeros(array.shape[1:], np.float32) if with_spread else None
     corners = list(itertools.product(*starts))
+    sides = [min(p, n) for p, n in zip(patch_zyx, shape, strict=True)]
+    inside = tuple(slice(0, n) for n in sides)
     for number, corner in enumerate(corners):
-        box = tuple(slice(s, min(s + p, n)) for s, p, n in zip(corner, patch_zyx, shape, strict=True))
-        if worth is None or worth[box].any():
-            tile = _padded(array[(slice(None), *box)], patch_zyx, padding)
-            probabilities, apart = _run(tile, networks, device, flip_axes, with_spread)
+        tile_box = tuple(slice(b.start + c, b.start + c + n) for b, c, n in zip(box, corner, sides, strict=True))
+        if worth is None or worth[tile_box].any():
+            tile = _padded(array[(slice(None), *tile_box)], patch_zyx, padding)
+            on_run = partial(lambda share, done: on_tile((done + share) / len(corners)), done=number)
+            probabilities, apart = _run(tile, networks, device, flip_axes, with_spread, on_run)
             if total is None:
-                total = np.zeros((len(probabilities), *shape), np.float32)
-            inside = tuple(slice(0, b.stop - b.start) for b in box)
-            total[(slice(None), *box)] += (probabilities * weight)[(slice(None), *inside)]
+                total = np.zeros((len(probabilities), *array.shape[1:]), np.float32)
+            total[(slice(None), *tile_box)] += weights.times(probabilities)[(slice(None), *inside)]
             if spread is not None:
-                spread[box] += (apart * weight)[inside]
+                spread[tile_box] += weights.times(apart)[inside]
         on_tile((number + 1) / len(corners))
     if total is None:
-        return TiledAnswer(np.zeros((classes - 1, *shape), np.float32), spread)
-    # All tiles form a product grid, so the sum of their weights is a product too: no fourth volume is needed.
-    sums = [weight_sum(n, s, p) for n, s, p in zip(shape, starts, profiles, strict=True)]
-    for axis, values in enumerate(sums):
-        divisor = np.expand_dims(values, tuple(i for i in range(3) if i != axis))
-        total /= divisor[None]
-        if spread is not None:
-            spread /= divisor
+        return TiledAnswer(np.zeros((classes - 1, *array.shape[1:]), np.float32), spread)
+    weights.divide(total[(slice(None), *box)])
+    if spread is not None:
+        weights.divide(spread[box])
     return TiledAnswer(total, spread)
+
+
+class _Weights:
+    """Gaussian weights of the tiles whose product grid ``starts`` is; 1 along axes with a single tile."""
+
+    def __init__(self, shape: Sequence[int], starts: Sequence[Sequence[int]], patch_zyx: Sequence[int]):
+        self.profiles: list[tuple[int, np.ndarray, np.ndarray]] = []
+        for axis, (length, first, patch) in enumerate(zip(shape, starts, patch_zyx, strict=True)):
+            if len(first) > 1:
+                others = tuple(other for other in range(3) if other != axis)
+                profile = gaussian_profile(patch)
+                sums = weight_sum(length, first, profile)
+                self.profiles.append((axis, np.expand_dims(profile, others), np.expand_dims(sums, others)))
+
+    def times(self, tile: np.ndarray) -> np.ndarray:
+        """``tile`` (..., z, y, x), changed in place."""
+        for _, profile, _ in self.profiles:
+            tile *= profile
+        return tile
+
+    def divide(self, total: np.ndarray) -> None:
+        """Divide (..., Z, Y, X) in place by the sum of all tiles' weights, which is a product as their grid is."""
+        for _, _, sums in self.profiles:
+            total /= sums
 
 
 def _padded(tile: np.ndarray, patch_zyx: tuple[int, int, int], padding: Sequence[float] | None) -> np.ndarray:
@@ -163,37 +189,51 @@ def _padded(tile: np.ndarray, patch_zyx: tuple[int, int, int], padding: Sequence
 
 
 def _run(
-    tile: np.ndarray, networks: Sequence[torch.nn.Module], device: ComputeDevice, flip_axes: str, with_spread: bool
+    tile: np.ndarray,
+    networks: Sequence[torch.nn.Module],
+    device: ComputeDevice,
+    flip_axes: str,
+    with_spread: bool,
+    on_run: Callable[[float], None],
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Mean foreground probabilities of one tile, float32 (K - 1, z, y, x), and their spread (z, y, x)."""
     import torch
 
+    runs = len(networks) * len(flips(flip_axes))
     with torch.inference_mode(), device.autocast():
         x = torch.from_numpy(tile)[None].to(device.name)
         mean = first = shift = square = None
-        count = 0
-        for answer in _answers(x, networks, flip_axes):
-            count += 1
-            mean = answer if mean is None else mean + answer
+        for number, answer in enumerate(_answers(x, networks, flip_axes), 1):
+            mean = answer if mean is None else mean.add_(answer)
             if with_spread:
-                tumour = answer.sum(0)
                 if first is None:
-                    first, shift, square = tumour, torch.zeros_like(tumour), torch.zeros_like(tumour)
-                difference = tumour - first  # from the first one: where all agree, the spread is exactly 0
-                shift += difference
-                square += difference**2
-        spread = (square / count - (shift / count) ** 2).clamp_min(0).sqrt().cpu().numpy() if with_spread else None
-        return (mean / count).cpu().numpy(), spread
+                    first = answer.sum(0)
+                    shift, square = torch.zeros_like(first), torch.zeros_like(first)
+                else:
+                    difference = answer.sum(0).sub_(first)  # where all agree, the spread is exactly 0
+                    shift += difference
+                    square.addcmul_(difference, difference)
+            if number < runs:
+                on_run(number / runs)
+        spread = (
+            square.div_(runs).sub_(shift.div_(runs).square_()).clamp_min_(0).sqrt_().cpu().numpy()
+            if with_spread
+            else None
+        )
+        return mean.div_(runs).cpu().numpy(), spread
 
 
 def _answers(x: torch.Tensor, networks: Sequence[torch.nn.Module], flip_axes: str) -> Iterator[torch.Tensor]:
     """Foreground probabilities (K - 1, z, y, x) of each network for each mirroring, mirrored back."""
-    for network in networks:
-        for axes in flips(flip_axes):
-            logits = network(x.flip(axes) if axes else x)
+    import torch
+
+    for axes in flips(flip_axes):
+        mirrored = x.flip(axes) if axes else x
+        for network in networks:
+            logits = network(mirrored)
             if not hasattr(logits, "softmax"):
                 raise ModelError(
                     "The network answers with several outputs: it is in training mode. Call its eval() before use."
                 )
-            answer = logits.float().softmax(1)[0, 1:]
+            answer = logits.softmax(1, dtype=torch.float32)[0, 1:]
             yield answer.flip(axes) if axes else answer

@@ -98,8 +98,14 @@ def normalised_entropy(*probabilities: np.ndarray) -> np.ndarray:
     """Shannon entropy of the given class probabilities over its highest value, 0 (sure) to 1, float32."""
     total = np.zeros_like(probabilities[0], np.float32)
     for p in probabilities:
-        total -= p * np.log(np.maximum(p, np.float32(1e-12)))
+        total += surprise(p)
     return np.clip(total / np.float32(np.log(len(probabilities))), 0.0, 1.0)
+
+
+def surprise(probability: np.ndarray) -> np.ndarray:
+    """A class's part in the entropy, -p log p, float32; what rounding took below 0 counts as 0."""
+    p = np.maximum(probability, np.float32(0))
+    return -p * np.log(np.maximum(p, np.float32(1e-12)))
 
 
 def _empty(geometry: Geometry, pixel_type: int) -> sitk.Image:

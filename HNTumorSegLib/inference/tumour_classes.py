@@ -11,15 +11,24 @@ from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.recipes.recipe import NODE, PRIMARY, TUMOUR
 
 
+def are_tumours(classes: Sequence[str]) -> bool:
+    """Whether the classes of a model or recipe, background first, are tumours and nothing else."""
+    return len(classes) > 1 and not _others(classes)
+
+
 def check_tumour_classes(card: ModelCard) -> None:
     """Refuse, with :class:`ModelError`, a model that tells something else apart than primary tumours and nodes."""
-    others = [name for name in card.classes[1:] if name not in (PRIMARY, NODE, TUMOUR)]
-    if others or len(card.classes) < 2:
+    others = _others(card.classes)
+    if not are_tumours(card.classes):
         found = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
         raise ModelError(
             f"Model '{card.name}' does not delineate tumours: its classes are {found or 'background alone'}. "
-            "Choose another model."
+            "Choose another model, or label images with it by 'hntumorseg predict'."
         )
+
+
+def _others(classes: Sequence[str]) -> list[str]:
+    return [name for name in classes[1:] if name not in (PRIMARY, NODE, TUMOUR)]
 
 
 def primary_and_node(foreground: np.ndarray, classes: Sequence[str]) -> np.ndarray:

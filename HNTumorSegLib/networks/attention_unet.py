@@ -21,6 +21,8 @@ NORMS = {
 class ResidualBlock(nn.Module):
     """Two 3x3x3 convolutions with normalisation and a shortcut; ``stride`` halves the grid in the first one."""
 
+    CONV_THEN_NORM = (("first", "first_norm"), ("second", "second_norm"))
+
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, norm: str = "batch"):
         super().__init__()
         self.first = nn.Conv3d(in_channels, out_channels, 3, stride, 1, bias=False)

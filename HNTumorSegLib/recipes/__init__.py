@@ -24,6 +24,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "subpixel": _subpixel.subpixel,
     "yang2023": _yang.yang2023,
     "yang2023_quick": _yang.yang2023_quick,
+    "yang2023_one_ct": _yang.yang2023_one_ct,
+    "yang2023_one_ct_quick": _yang.yang2023_one_ct_quick,
     "nikolov2018": _nikolov.nikolov2018,
     "nikolov2018_quick": _nikolov.nikolov2018_quick,
     "bourigault2021": _bourigault.bourigault2021,

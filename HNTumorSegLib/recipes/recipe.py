@@ -31,18 +31,28 @@ TRAINING_KEYS = {
     "betas": "of adam and adamw",
     "schedule": "constant, cosine (after a warm-up), cosine_restarts or poly; cosine where absent",
     "restart_epochs": "of cosine_restarts: epochs between two restarts",
+    "restart_steps": "the same in steps",
+    "restart_factor": "of cosine_restarts: how many times longer each next cycle is",
+    "power": "of poly: its exponent",
+    "warm_up_steps": "steps over which the learning rate rises to its peak",
     "batch": "patches in a step",
     "patch_zyx": "training patch in voxels, where it is not the recipe's",
+    "on_lesion": "share of patches that lie around a lesion",
     "epochs": "passes over the training cases, for runs that have no number of steps",
+    "steps_per_epoch": "where an epoch is not as many patches as there are cases",
     "steps": "steps of the whole run",
+    "validate_every": "steps between validations; once an epoch where absent",
     "early_stopping_epochs": "end after so many epochs without a better validation",
-    "folds": "networks of the cross-validation, all of which the ensemble averages",
-    "split": "random (k folds) or centre (leave one centre out); random where absent",
+    "clip_norm": "gradients are scaled down to this norm; 0 leaves them",
+    "precision": "auto, bf16, fp16 or fp32",
+    "folds": "networks of the cross-validation, all of which the ensemble averages; 1: one split, one network",
+    "split": "random (k folds, or one split) or centre (leave one centre out); random where absent",
     "augmentation": "what may happen to a patch, by name and strength; the usual where absent",
     "ct_dropout": "share of training patches that lose their CT",
     "pet_dropout": "share of training patches that lose their PET",
 }
-"""Entries of ``Recipe.training`` and what they mean; a recipe names those it needs, ``training/plan.py`` has more."""
+"""All entries that ``Recipe.training`` may have and what they mean; a recipe names those it needs. Defaults are in
+``training/plan.py``."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,13 @@ class Recipe:
         source: the publication.
         channels: network inputs in order.
         spacing_mm: isotropic voxel size the network works at; images are oriented along L, P, S.
-        patch_zyx: patch in voxels. With batch norm any patch gives the same answer; with instance norm the patch
-            belongs to the weights.
+        patch_zyx: patch in voxels. With batch norm another patch gives nearly the same answer; with instance norm the
+            patch belongs to the weights.
         network, network_options: name in :data:`HNTumorSegLib.networks.NETWORKS` and its keyword arguments.
         overlap: share of a patch that neighbouring tiles have in common along (z, y, x).
         minimum_lesion_ml: smaller structures are dropped.
+        minimum_certainty: structures with a lower mean probability of tumour are left out, and named to the user; to
+            be fitted on patients the model was not trained on, see ``inference/unsure.py``; 0: all are kept.
         training: loss, optimiser and schedule, in words and numbers (read by ``training/plan.py``).
         deviations: where this differs from the publication, one sentence each.
         classes: what the network's output maps mean, background first.
@@ -79,6 +91,9 @@ class Recipe:
         flip_axes: test-time flips: the answers for all mirrorings along these axes (letters of ``zyx``) are averaged.
         crf: weights of the dense CRF as fields of :class:`HNTumorSegLib.inference.crf.CrfWeights`, fitted on validation
             data; empty: no CRF.
+        one_pass: the model is run over all that is worth looking at in one pass, or in as few tiles as memory allows,
+            instead of in patches. For networks with fixed statistics (batch norm), and to be set where it was measured:
+            it is not the same function, see ``inference/tile_plan.py``.
     """
 
     name: str
@@ -96,11 +111,18 @@ class Recipe:
     class_of_label: tuple[int, ...] = ()
     flip_axes: str = ""
     crf: dict[str, float] = field(default_factory=dict)
+    one_pass: bool = False
+    minimum_certainty: float = 0.0
 
     def __post_init__(self) -> None:
         if set(self.flip_axes) - set("zyx") or len(set(self.flip_axes)) != len(self.flip_axes):
             raise ModelError(
                 f"Recipe '{self.name}': flip_axes holds letters of 'zyx', once each, not '{self.flip_axes}'."
+            )
+        if not 0 <= self.minimum_certainty < 1:
+            raise ModelError(
+                f"Recipe '{self.name}': minimum_certainty is a mean probability from 0 to below 1, not "
+                f"{self.minimum_certainty}."
             )
         if len(self.classes) < 2:
             raise ModelError(f"Recipe '{self.name}' needs the background and at least one class, not {self.classes}.")

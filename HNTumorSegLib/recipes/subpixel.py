@@ -16,6 +16,8 @@ def subpixel() -> Recipe:
         name="subpixel",
         network="subpixel_unet",
         network_options={"channels": [32, 64, 88, 112], "heads": 4, "norm": "batch"},
+        # On 40 patients of the family "varied", not trained on: 34 false structures become 14, of 77 true ones 6 go.
+        minimum_certainty=0.8,
         training={
             **base.training,
             "learning_rate": 1e-3,
@@ -29,5 +31,6 @@ def subpixel() -> Recipe:
             "AdamW with averaged weights, patches of 64 x 80 x 80 voxels in training and 96 x 128 x 128 in use, 25 % "
             "overlap.",
             *base.deviations[-2:],
+            "Structures whose mean probability of tumour is below 0.8 are left out and named to the user.",
         ),
     )

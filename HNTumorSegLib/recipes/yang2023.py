@@ -56,13 +56,36 @@ def yang2023() -> Recipe:
     )
 
 
+def yang2023_one_ct() -> Recipe:
+    """The same for patients with one CT, as in PET/CT."""
+    return _of_one_ct(yang2023())
+
+
+def yang2023_one_ct_quick() -> Recipe:
+    """Its narrow variant."""
+    return _of_one_ct(yang2023_quick())
+
+
+def _of_one_ct(recipe: Recipe) -> Recipe:
+    quick = "_quick" if recipe.name.endswith("_quick") else ""
+    return replace(
+        recipe,
+        name=f"yang2023_one_ct{quick}",
+        channels=(recipe.channels[0], Channel(CT, (0.0, 120.0))),
+        deviations=(
+            "The two channels are two windows of one CT (-160 to 240 and 0 to 120 HU), for patients without a second, "
+            "contrast-enhanced one.",
+            *recipe.deviations,
+        ),
+    )
+
+
 def yang2023_quick() -> Recipe:
-    """A narrow variant for two processor cores and for patients with one CT."""
+    """A narrow variant for two processor cores."""
     full = yang2023()
     return replace(
         full,
         name="yang2023_quick",
-        channels=(Channel(CT, (-160.0, 240.0)), Channel(CT, (0.0, 120.0))),
         spacing_mm=4.0,
         patch_zyx=(48, 48, 48),
         network_options={"channels": [12, 24, 48, 64], "supervised": 2, "norm": "instance"},
@@ -81,7 +104,6 @@ def yang2023_quick() -> Recipe:
         },
         deviations=(
             *full.deviations[2:],
-            "The two channels are two windows of one CT, because the phantom has no contrast-enhanced one.",
             "Voxels of 4 mm, four levels of 12 to 64 features, AdamW, 500 steps, left-right flips only.",
         ),
     )

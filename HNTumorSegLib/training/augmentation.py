@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from HNTumorSegLib.errors import ModelError
-from HNTumorSegLib.recipes.recipe import CT, PET, Channel
+from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, PET, Channel
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def change_values(
             continue
         if channel.image == PET:
             inputs[index] *= np.exp(rng.normal(0, rule.suv_scale))
-        elif channel.image == CT:
+        elif channel.image in (CT, CT_CONTRAST):
             inputs[index] += rng.normal(0, rule.hu_shift)
         if rng.random() < rule.gamma:
             inputs[index] = np.clip(inputs[index], 0, 1) ** rng.uniform(0.7, 1.5)

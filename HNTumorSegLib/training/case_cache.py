@@ -37,7 +37,7 @@ class CaseCache:
     def path(self, source: Source) -> Path:
         """Where the case is kept."""
         recipe = self.recipe
-        facts = [FORMAT, [asdict(c) for c in recipe.channels], recipe.spacing_mm, recipe.patch_zyx, source.key()]
+        facts = [FORMAT, [asdict(c) for c in recipe.channels], recipe.spacing_mm, recipe.patch_zyx, source.key(recipe)]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', source.name)}_{digest}.npz"
 

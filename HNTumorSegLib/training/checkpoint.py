@@ -12,6 +12,11 @@ import torch
 from HNTumorSegLib.errors import ModelError, OutputError
 from HNTumorSegLib.recipes.recipe import Recipe
 
+NOT_TRAINED = (
+    "source", "deviations", "figures", "minimum_lesion_ml", "minimum_certainty", "crf", "one_pass",
+)  # fmt: skip
+"""Settings of a recipe that change nothing about the weights: words, and what is done with a network's answers."""
+
 
 def save_checkpoint(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, texts, lists, dictionaries) so that a kill leaves the former file or this."""
@@ -61,9 +66,9 @@ def load_checkpoint(path: Path, recipe: Recipe, device: str) -> dict[str, Any]:
 
 
 def first_setting_that_differs(former: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
-    """The first entry in which two settings differ, in words; words about the paper do not count."""
+    """The first entry in which two settings differ, in words; those of :data:`NOT_TRAINED` do not count."""
     for key in sorted(set(former) | set(now) if former else ()):
-        if key in ("source", "deviations", "figures"):
+        if key in NOT_TRAINED:
             continue
         a, b = former.get(key), now.get(key)
         if isinstance(a, dict) and isinstance(b, dict):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from HNTumorSegLib.errors import InputError, ModelError, OutputError
+from HNTumorSegLib.inference.tumour_classes import are_tumours
 from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
@@ -20,16 +21,18 @@ from HNTumorSegLib.training.checkpoint import first_setting_that_differs
 from HNTumorSegLib.training.distributed import from_first, ranks, wait_for_all
 from HNTumorSegLib.training.layouts import find_cases
 from HNTumorSegLib.training.loop import TrainingRun
-from HNTumorSegLib.training.sources import Source
+from HNTumorSegLib.training.sources import Source, require_organ_labels
 from HNTumorSegLib.training.splits import (
     CENTRE,
     KFOLD,
+    SINGLE,
     SPLITS_FILE,
     CaseFacts,
     Fold,
     Splits,
     k_folds,
     leave_one_centre_out,
+    one_split,
     require_classes,
 )
 from HNTumorSegLib.training.validation import ClassOverlaps, Validator
@@ -51,8 +54,8 @@ class TrainingJob:
         recipe: with its ``training`` as it shall be run.
         data: see :func:`HNTumorSegLib.training.layouts.find_cases`.
         out: folder for splits, checkpoints, logs and the model.
-        splits: ``kfold`` or ``centre``; None: as the recipe says.
-        k: number of folds; None: as the recipe says, else 5.
+        splits: ``kfold``, ``centre`` or ``single``; None: as the recipe says.
+        k: number of folds; None: as the recipe says, else 5. 1, where ``splits`` is None, is ``single``.
         folds: names of the folds to train (numbers from 0, or centres); empty: all.
         seed: of splits, weights and patches.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -93,6 +96,8 @@ def run_job(job: TrainingJob, progress: ProgressCallback = silent) -> ModelCard:
     _require_free(job, out)
     _require_same_run(job, out / RUN_FILE)
     sources = {source.name: source for source in find_cases(job.data) if source.name not in job.leave_out}
+    if not are_tumours(job.recipe.classes):
+        require_organ_labels(sources.values())
     cache = CaseCache(job.cache or out / "cases", job.recipe)
     facts = _prepared(cache, list(sources.values()), progress)
     splits = _splits(job, out / SPLITS_FILE, facts)
@@ -153,7 +158,7 @@ def _splits(job: TrainingJob, path: Path, facts: list[CaseFacts]) -> Splits:
     """The folds of the run: those on disk, or new ones, which are written down; one process decides."""
     splits = None
     if ranks().first:
-        splits = _former_splits(job, path, facts) if path.exists() else _new_splits(job, facts)
+        splits = _former_splits(job, path, facts) if path.exists() else plan_splits(job, facts)
         splits.save(path)
     return from_first(splits)
 
@@ -166,13 +171,20 @@ def _former_splits(job: TrainingJob, path: Path, facts: list[CaseFacts]) -> Spli
     return splits
 
 
-def _new_splits(job: TrainingJob, facts: list[CaseFacts]) -> Splits:
-    kind = job.splits or {"centre": CENTRE}.get(job.recipe.training.get("split", ""), KFOLD)
+def plan_splits(job: TrainingJob, facts: list[CaseFacts]) -> Splits:
+    """The folds of a new run, as the job or else its recipe says; raises :class:`InputError` where none can be made."""
+    plan = job.recipe.training
+    k = job.k or int(plan.get("folds", DEFAULT_K))
+    kind = job.splits or {"centre": CENTRE}.get(plan.get("split", ""), SINGLE if k == 1 else KFOLD)
+    labels = _labels_that_matter(job.recipe, facts)
     if kind == CENTRE:
         splits = leave_one_centre_out(facts)
+    elif kind == SINGLE:
+        splits = one_split(facts, job.seed, labels)
     else:
-        splits = k_folds(facts, job.k or int(job.recipe.training.get("folds", DEFAULT_K)), job.seed)
-    require_classes(splits, facts, _labels_that_matter(job.recipe, facts))
+        # Folds that are asked for although the recipe has one split are the usual number.
+        splits = k_folds(facts, DEFAULT_K if job.k is None and k == 1 else k, job.seed)
+    require_classes(splits, facts, labels)
     return splits
 
 
@@ -258,10 +270,11 @@ def _write_model(job: TrainingJob, folder: Path, splits: Splits, facts: list[Cas
     trained = len(finished)
     performance = {}
     pooled = sum((_overlaps(rows) for _, _, rows in finished), ClassOverlaps())
-    title = "leave-one-centre-out" if splits.kind == CENTRE else f"{len(splits.folds)}-fold cross-validation"
+    title = _title(splits)
     performance[f"{title}, each network on the cases it never saw, model grid"] = _figures(pooled)
-    for fold, _, rows in finished:
-        performance[f"fold {fold.name}"] = _figures(_overlaps(rows))
+    if splits.kind != SINGLE:
+        for fold, _, rows in finished:
+            performance[f"fold {fold.name}"] = _figures(_overlaps(rows))
     centres = sorted({fact.centre for fact in facts if fact.centre})
     data = "synthetic patients of HNTumorSegLib.phantom" if job.data.startswith("phantom:") else "cases"
     origin = f" of {len(centres)} centres ({', '.join(centres)})" if centres else ""
@@ -274,9 +287,10 @@ def _write_model(job: TrainingJob, folder: Path, splits: Splits, facts: list[Cas
         version="0.1.0",
         intended_use="Research only: proposes lesions for a person to review. Not for clinical use.",
         limitations=(
-            "The figures are those of the single networks on the cases that each was not trained on; the ensemble was "
-            "not measured on cases that none of its networks saw. Best weights were chosen on these same cases, so "
-            "they are somewhat flattering. Measure it on own data before use."
+            "The figures are those of the single networks on the cases that each was not trained on"
+            + ("" if trained == 1 else "; the ensemble was not measured on cases that none of its networks saw")
+            + ". Best weights were chosen on these same cases, so they are somewhat flattering. Measure it on own data "
+            "before use."
         ),
         training_data=(
             f"{len(facts)} {data}{origin}; {title}, "
@@ -286,6 +300,16 @@ def _write_model(job: TrainingJob, folder: Path, splits: Splits, facts: list[Cas
         performance=performance,
         changelog=(f"0.1.0: recipe {recipe.name}, {trained} network{'s' if trained != 1 else ''}.",),
     )
+
+
+def _title(splits: Splits) -> str:
+    """How the cases were divided, for the card."""
+    if splits.kind == CENTRE:
+        return "leave-one-centre-out"
+    if splits.kind == SINGLE:
+        (fold,) = splits.folds
+        return f"one split ({len(fold.training)} cases trained on, {len(fold.validation)} for validation)"
+    return f"{len(splits.folds)}-fold cross-validation"
 
 
 def _figures(found: ClassOverlaps) -> dict[str, float]:

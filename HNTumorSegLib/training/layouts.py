@@ -122,7 +122,8 @@ def _nnunet_cases(folder: Path, to_predict: bool) -> list[FileSource]:
     kinds = {number: image_of_channel(name, path) for number, name in channels.items()}
     if len(set(kinds.values())) != len(kinds):
         raise InputError(
-            f"Two channels in '{path}' are the same image by their names ({', '.join(channels.values())})."
+            f"Two channels in '{path}' are the same image by their names ({', '.join(channels.values())}). Call them "
+            "by what they are: PET, CT, and a second CT 'contrast-enhanced CT'."
         )
     values = label_meaning(labels, path)
     cases = []

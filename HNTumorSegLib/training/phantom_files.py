@@ -61,7 +61,7 @@ def _write_patient(folder: Path, seed: int, kind: str) -> dict[str, str]:
     mark = case / "centre.txt"
     if not mark.exists():
         case.mkdir(exist_ok=True)
-        images, centre = _images(seed, kind)
+        images, centre = phantom_images(seed, kind)
         for what, image in images.items():
             sitk.WriteImage(image, str(case / f"{what}.nii.gz"), useCompression=True, compressionLevel=1)
         mark.write_text(centre, encoding="utf-8")
@@ -69,8 +69,8 @@ def _write_patient(folder: Path, seed: int, kind: str) -> dict[str, str]:
     return {"case": name, "patient": name, "centre": mark.read_text(encoding="utf-8"), **files}
 
 
-def _images(seed: int, kind: str) -> tuple[dict[str, sitk.Image], str]:
-    """The images by CSV column, and the centre."""
+def phantom_images(seed: int, kind: str) -> tuple[dict[str, sitk.Image], str]:
+    """The images of the patient of a seed by CSV column, and the centre; ``kind`` is one of :data:`KINDS`."""
     from HNTumorSegLib.phantom import make_patient
     from HNTumorSegLib.phantom.contrast import contrast_ct
     from HNTumorSegLib.phantom.organs import organ_labels

@@ -64,18 +64,18 @@ class TrainingPlan:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-_OWN = {f.name for f in fields(TrainingPlan)} - {"patience_steps", "augmentation"}
-KNOWN = set(TRAINING_KEYS) | _OWN
+_OWN = {f.name for f in fields(TrainingPlan)} & set(TRAINING_KEYS) - {"augmentation"}
+"""Entries that are fields of the plan as they are."""
 
 
 def plan_of(recipe: Recipe, n_cases: int) -> TrainingPlan:
     """The training plan of a recipe for so many cases; raises :class:`ModelError` naming the entry that is wrong."""
     entries = dict(recipe.training)
-    unknown = sorted(set(entries) - KNOWN)
+    unknown = sorted(set(entries) - set(TRAINING_KEYS))
     if unknown:
         raise ModelError(
             f"The training plan of recipe '{recipe.name}' has the entry '{unknown[0]}', which nothing reads. "
-            f"There are: {', '.join(sorted(KNOWN))}."
+            f"There are: {', '.join(sorted(TRAINING_KEYS))}."
         )
     for key in ("loss", "learning_rate"):
         if key not in entries:

@@ -73,7 +73,7 @@ def _facts(job: Reproduction, session: Session, deviations: tuple[str, ...]) -> 
         ("Data", f"{synthetic}{job.data}{tested}, seed {job.seed}"),
         (
             "Machine",
-            f"{_processor()}, {cores()} cores, {torch.get_num_threads()} threads; trained on {device.description}",
+            f"{_processor()}, cores: {cores()}, threads: {torch.get_num_threads()}; trained on {device.description}",
         ),
         ("Versions", f"HNTumorSeg {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
         (

@@ -9,10 +9,10 @@ import numpy as np
 
 from HNTumorSegLib.errors import InputError
 from HNTumorSegLib.inference.crf import CrfWeights, refine_lesions
-from HNTumorSegLib.inference.crf_fit import CrfCase, CrfFit, fit_crf
+from HNTumorSegLib.inference.crf_fit import CrfCase, CrfFit, fit_scores, score_case
 from HNTumorSegLib.recipes import PUBLISHED
 from HNTumorSegLib.recipes.nikolov2018 import WITHIN
-from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, Channel, Recipe
+from HNTumorSegLib.recipes.recipe import Recipe
 from HNTumorSegLib.training.phantom_files import CONTRAST, HELD_OUT, ORGANS, TUMOURS
 from HNTumorSegLib.training.reproduction_figures import Cohort, Figures, mean_figures
 from HNTumorSegLib.training.reproduction_session import Prediction, Session
@@ -20,7 +20,7 @@ from HNTumorSegLib.training.reproduction_table import Ordering, Row
 from HNTumorSegLib.training.splits import KFOLD
 
 CRF_CASES = 12
-"""Validation cases on which the CRF's weights are fitted, at most; each is kept in memory."""
+"""Validation cases on which the CRF's weights are fitted, at most."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,6 @@ def yang2023(session: Session) -> PaperResult:
     """Two losses on plain and contrast-enhanced CT, cross-validated, and the ensemble on test patients."""
     published = PUBLISHED["yang2023"]
     focal = session.recipe("yang2023")
-    if session.job.quick:
-        # The phantom of this reproduction does have the second CT that the quick recipe goes without.
-        window = focal.channels[0].window
-        focal = replace(
-            focal,
-            name="yang2023_contrast_quick",
-            channels=(Channel(CT, window), Channel(CT_CONTRAST, window)),
-            deviations=tuple(d for d in focal.deviations if "two windows of one CT" not in d),
-        )
     plan = {k: v for k, v in focal.training.items() if k != "loss_options"}
     cross_entropy = replace(focal, name=f"{focal.name}_dice_ce", training={**plan, "loss": "dice_ce"})
     rows = []
@@ -323,13 +314,15 @@ def _folds_and_ensemble(session: Session, recipe: Recipe) -> dict:
     trained = session.train(recipe)
     numbers = range(len(trained.folds))
     per_fold = -(-CRF_CASES // len(trained.folds))
-    fitting = [[_crf_case(found) for found in session.unseen(trained, fold, per_fold)] for fold in numbers]
+    device = str(next(trained.networks[0].parameters()).device)
+    scores = [
+        [score_case(_crf_case(found), recipe, device=device) for found in session.unseen(trained, fold, per_fold)]
+        for fold in numbers
+    ]
 
     def fitted(without: int | None) -> tuple[Recipe, str]:
-        cases = [case for fold in numbers if fold != without for case in fitting[fold]]
-        device = str(next(trained.networks[0].parameters()).device)
         try:
-            fit = fit_crf(cases, recipe, device=device, progress=session.progress)
+            fit = fit_scores([case for fold in numbers if fold != without for case in scores[fold]])
         except InputError as error:
             return recipe, f"off ({error})"
         return fit.applied_to(recipe), _words(fit)

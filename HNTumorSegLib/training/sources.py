@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from HNTumorSegLib.errors import GeometryError, HNTumorSegError, InputError
 from HNTumorSegLib.geometry import Geometry, image_from_array, resample
 from HNTumorSegLib.inference.preprocess import NAMES, anti_aliased, channels_on_grid, model_grid
 from HNTumorSegLib.inference.region import find_head_neck
+from HNTumorSegLib.inference.tumour_classes import are_tumours
 from HNTumorSegLib.recipes.recipe import CT, CT_CONTRAST, PET, Recipe
 from HNTumorSegLib.study.files import as_hounsfield, read_image_file
 from HNTumorSegLib.study.reader import read_study
@@ -55,7 +57,7 @@ class FileSource:
     label_values: tuple[tuple[int, int], ...] = ()
     one_grid: bool = False
 
-    def key(self) -> list:
+    def key(self, recipe: Recipe | None = None) -> list:
         """What the cached case depends on: paths, sizes and times of the files."""
         return [self.label_values, *(_file_facts(path) for path in (self.pet, self.ct, self.labels, self.ct_contrast))]
 
@@ -69,11 +71,14 @@ class FileSource:
                 study.ct_geometry.require_same(study.pet_geometry, "CT and PET", FILE_GRID_TOLERANCE_MM)
         return study
 
-    def _images(self) -> dict[str, sitk.Image]:
-        """All images by name."""
+    def images(self, study: Study | None = None) -> dict[str, sitk.Image]:
+        """All images by name, PET in SUVbw and CTs in HU; ``study`` is :meth:`study`, where the caller has it.
+
+        Raises :class:`InputError` naming the case.
+        """
         images = {}
         if self.pet is not None:
-            study = self.study()
+            study = study or self.study()
             images = {PET: study.pet, **({} if study.ct is None else {CT: study.ct})}
         with _named(self.name):
             files = ((CT, self.ct, "CT"), (CT_CONTRAST, self.ct_contrast, "contrast-enhanced CT"))
@@ -98,12 +103,9 @@ class FileSource:
         """
         if self.labels is None:
             raise InputError(f"Case '{self.name}' has no label image, so it cannot be trained on or measured.")
-        images = self._images()
+        images = self.images()
         with _named(self.name):
-            truth = self._read_labels(images, recipe)
-            grid = _grid(images, truth, recipe)
-            inputs = channels_on_grid(images, recipe, grid).astype(np.float16)
-            return Case(self.name, inputs, labels_on_grid(truth, grid)), self.centre
+            return _case(self.name, images, self._read_labels(images, recipe), recipe), self.centre
 
     def _read_labels(self, images: dict[str, sitk.Image], recipe: Recipe) -> sitk.Image:
         image = read_image_file(self.labels, "label image")
@@ -135,7 +137,11 @@ class FileSource:
 
 @dataclass(frozen=True)
 class PhantomSource:
-    """The synthetic patient of a seed; its "centre" is the group of PET scanners (by pixel size) it was drawn for."""
+    """The synthetic patient of a seed; its "centre" is the group of PET scanners (by pixel size) it was drawn for.
+
+    A recipe that reads a contrast-enhanced CT gets one; one that learns organs gets a patient with organ labels, who
+    has a CT alone.
+    """
 
     seed: int
 
@@ -149,22 +155,43 @@ class PhantomSource:
         """Each seed is a patient."""
         return self.name
 
-    def key(self) -> list:
+    def key(self, recipe: Recipe | None = None) -> list:
         """What the cached case depends on."""
         from HNTumorSegLib import __version__
 
-        return ["phantom", self.seed, __version__]
+        organs = recipe is not None and not are_tumours(recipe.classes)
+        return ["phantom", self.seed, __version__, *(["organs"] if organs else [])]
 
     def case(self, recipe: Recipe) -> tuple[Case, str]:
         """The case on the model's grid, and its centre."""
         from HNTumorSegLib.phantom import make_patient
+        from HNTumorSegLib.phantom.contrast import contrast_ct
         from HNTumorSegLib.training.phantom_cases import case_of_patient
+        from HNTumorSegLib.training.phantom_files import ORGANS, phantom_images
 
+        if not are_tumours(recipe.classes):
+            images, centre = phantom_images(self.seed, ORGANS)
+            truth = images.pop("labels")
+            with _named(self.name):
+                return _case(self.name, images, truth, recipe), centre
         patient = make_patient(self.seed, economy=True)
-        return case_of_patient(self.name, patient, recipe), phantom_centre(patient)
+        reads_contrast = any(channel.image == CT_CONTRAST for channel in recipe.channels)
+        second = {CT_CONTRAST: contrast_ct(patient, self.seed)} if reads_contrast else {}
+        return case_of_patient(self.name, patient, recipe, second), phantom_centre(patient)
 
 
 Source = FileSource | PhantomSource
+
+
+def require_organ_labels(sources: Iterable[Source]) -> None:
+    """Raise :class:`InputError` for a case with a PET: its labels are tumours, and organs shall be learned."""
+    for source in sources:
+        if isinstance(source, FileSource) and source.pet is not None:
+            raise InputError(
+                f"Case '{source.name}' has a PET: its labels 1 and 2 (tumours) would be taken for brain and "
+                "brainstem. Give CTs with organ labels, numbered as HNTumorSegLib.recipes.nikolov2018.ORGANS, "
+                "in a CSV with the columns case, ct and labels."
+            )
 
 
 def phantom_centre(patient: PhantomPatient | VariedPatient) -> str:
@@ -187,6 +214,12 @@ def labels_on_grid(labels: sitk.Image, grid: Geometry) -> np.ndarray:
         wins = share > best
         out[wins], best[wins] = value, share[wins]
     return out
+
+
+def _case(name: str, images: dict[str, sitk.Image], truth: sitk.Image, recipe: Recipe) -> Case:
+    """Images and labels on the model's grid."""
+    grid = _grid(images, truth, recipe)
+    return Case(name, channels_on_grid(images, recipe, grid).astype(np.float16), labels_on_grid(truth, grid))
 
 
 def _grid(images: dict[str, sitk.Image], truth: sitk.Image, recipe: Recipe) -> Geometry:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from HNTumorSegLib.errors import InputError, OutputError
 
-KFOLD, CENTRE = "kfold", "centre"
-SPLITS = (KFOLD, CENTRE)
+KFOLD, CENTRE, SINGLE = "kfold", "centre", "single"
+SPLITS = (KFOLD, CENTRE, SINGLE)
 SPLITS_FILE = "splits.json"
+VALIDATION_PART = 5
+"""One patient in so many validates the network of a single split: as in the usual five folds."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Splits:
-    """All folds of a run."""
+    """All folds of a run; ``kind`` is one of :data:`SPLITS`."""
 
     kind: str
     seed: int
@@ -91,7 +93,7 @@ def k_folds(cases: Sequence[CaseFacts], k: int, seed: int) -> Splits:
     if not 2 <= k <= len(patients):
         raise InputError(
             f"{k} folds cannot be made of {len(patients)} patient{'' if len(patients) == 1 else 's'}. Give --k between "
-            "2 and the number of patients."
+            f"2 and the number of patients{', or --splits single' if k == 1 else ''}."
         )
     strata: dict[tuple, list[str]] = defaultdict(list)
     for patient in sorted(patients):
@@ -103,6 +105,27 @@ def k_folds(cases: Sequence[CaseFacts], k: int, seed: int) -> Splits:
         for index in rng.permutation(len(strata[stratum])):
             fold_of[strata[stratum][index]] = len(fold_of) % k
     return Splits(KFOLD, seed, tuple(_fold(str(n), cases, {p for p in patients if fold_of[p] == n}) for n in range(k)))
+
+
+def one_split(cases: Sequence[CaseFacts], seed: int, needed: Collection[int] = ()) -> Splits:
+    """A single fold, for systems of one network: a fifth of the patients (of few, one) validate, the others train.
+
+    It is one of the folds that :func:`k_folds` makes with this seed: the first whose two parts hold every label of
+    ``needed``, or the first of all where none does.
+
+    Raises :class:`InputError` with fewer than two patients.
+    """
+    patients = len({case.patient for case in cases})
+    if patients < 2:
+        raise InputError("A single patient cannot be both trained and measured on. Give at least 2 patients.")
+    folds = k_folds(cases, min(VALIDATION_PART, patients), seed).folds
+    classes = {case.name: set(case.classes) for case in cases}
+
+    def is_whole(fold: Fold) -> bool:
+        parts = (fold.training, fold.validation)
+        return all(set(needed) <= set().union(*(classes[name] for name in part)) for part in parts)
+
+    return Splits(SINGLE, seed, (replace(next(filter(is_whole, folds), folds[0]), name="0"),))
 
 
 def leave_one_centre_out(cases: Sequence[CaseFacts]) -> Splits:
@@ -141,8 +164,8 @@ def require_classes(splits: Splits, cases: Sequence[CaseFacts], names: Mapping[i
                 if not present[label]:
                     raise InputError(
                         f"Fold '{fold.name}' has no {words} (label {label}) in any of its {len(members)} {what} cases, "
-                        f"so it cannot be {'learned' if what == 'training' else 'measured'}. Use fewer folds, another "
-                        "seed, or more cases."
+                        f"so it cannot be {'learned' if what == 'training' else 'measured'}. Use "
+                        f"{'' if splits.kind == SINGLE else 'fewer folds, '}another seed, or more cases."
                     )
 
 
