@@ -60,6 +60,12 @@ def test_the_largest_are_named_and_the_rest_counted(images):
     assert "and 4 smaller" in sentence(found * 3, 0.95)
 
 
+def test_what_is_too_small_for_a_lesion_is_left_to_the_rule_of_volumes(images):
+    _, (labels, primary, node) = images
+    assert take_unsure_out(labels, primary, node, 0.8, 0.49) == (labels, [])
+    assert len(take_unsure_out(labels, primary, node, 0.8, 0.47)[1]) == 1
+
+
 def test_nothing_to_leave_out(images):
     _, (labels, primary, node) = images
     assert take_unsure_out(labels, primary, node, 0.0) == (labels, [])

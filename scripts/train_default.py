@@ -26,7 +26,7 @@ from torch import nn
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.models.card_markdown import card_markdown
+from HNTumorSegLib.models.card_markdown import DIAGRAM, DIAGRAM_CAPTION, card_markdown
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.phantom.family import FIRST
 from HNTumorSegLib.progress import ProgressEvent
@@ -38,8 +38,6 @@ from HNTumorSegLib.training.phantom_cases import PhantomMix, read_case, write_ca
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models" / "default"
-DIAGRAM = "default_reliability.png"
-DIAGRAM_CAPTION = "Reliability: how often a voxel is tumour where the model says so with this probability"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "

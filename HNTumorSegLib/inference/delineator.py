@@ -144,10 +144,11 @@ class Delineator:
         foreground = primary_and_node(answer.foreground, self.card.classes)
         images = images_on_reference(foreground, grid, reference_image, answer.spread)
         labels, sentences = judged(images.labels, study, region, self.card, warnings, highest_suv=highest_suv)
-        sure_from = self.card.recipe.minimum_certainty
-        labels, unsure = take_unsure_out(labels, images.primary, images.node, sure_from)
+        labels, unsure = take_unsure_out(
+            labels, images.primary, images.node, recipe.minimum_certainty, recipe.minimum_lesion_ml
+        )
         if unsure:
-            sentences.append(unsure_sentence(unsure, sure_from))
+            sentences.append(unsure_sentence(unsure, recipe.minimum_certainty))
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(

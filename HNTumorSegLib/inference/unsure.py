@@ -31,7 +31,11 @@ class Unsure:
 
 
 def take_unsure_out(
-    labels: sitk.Image, primary_probability: sitk.Image, node_probability: sitk.Image, minimum_certainty: float
+    labels: sitk.Image,
+    primary_probability: sitk.Image,
+    node_probability: sitk.Image,
+    minimum_certainty: float,
+    minimum_lesion_ml: float = 0.0,
 ) -> tuple[sitk.Image, list[Unsure]]:
     """The labels without the connected structures (of both kinds together) that the model is not sure of.
 
@@ -39,6 +43,8 @@ def take_unsure_out(
         labels: unsigned 8-bit, 0 background, on any grid.
         primary_probability, node_probability: class probabilities on the same grid.
         minimum_certainty: structures whose mean probability of tumour is below this go; 0 keeps all.
+        minimum_lesion_ml: smaller structures stay here, they are too small for a lesion however sure the model is
+            (:func:`HNTumorSegLib.lesions.from_labels.lesions_from_labels` says so).
 
     Returns:
         The same image when nothing was taken out, else a new one; and what was taken out, largest first.
@@ -52,18 +58,18 @@ def take_unsure_out(
     tumour = sum(sitk.GetArrayViewFromImage(p)[box] for p in (primary_probability, node_probability))
     numbers = np.arange(1, int(pieces.max()) + 1)
     certainty = np.asarray(ndimage.mean(tumour, pieces, numbers))
-    gone = numbers[certainty < minimum_certainty]
+    volumes_ml = np.bincount(pieces.ravel(), minlength=2)[1:] * geometry.voxel_volume_ml
+    gone = numbers[(certainty < minimum_certainty) & (volumes_ml >= minimum_lesion_ml)]
     if not gone.size:
         return labels, []
     kept = sitk.GetArrayFromImage(labels)
     kept[box][np.isin(pieces, gone)] = 0
     corner = np.array([s.start for s in box])
-    volumes_ml = np.bincount(pieces.ravel())[gone] * geometry.voxel_volume_ml
     centers = np.array(ndimage.center_of_mass(pieces > 0, pieces, gone)) + corner
     places_mm = geometry.to_lps(centers[:, ::-1])
     found = [
-        Unsure(float(volume_ml), float(certainty[number - 1]), tuple(float(x) for x in place))
-        for number, volume_ml, place in zip(gone, volumes_ml, places_mm, strict=True)
+        Unsure(float(volumes_ml[number - 1]), float(certainty[number - 1]), tuple(float(x) for x in place))
+        for number, place in zip(gone, places_mm, strict=True)
     ]
     return image_from_array(kept, geometry), sorted(found, key=lambda u: -u.volume_ml)
 

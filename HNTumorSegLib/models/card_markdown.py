@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from HNTumorSegLib.models.card import ModelCard
 
+DIAGRAM = "default_reliability.png"
+DIAGRAM_CAPTION = "Reliability: how often a voxel is tumour where the model says so with this probability"
+"""The picture beside the default model's page."""
+
 
 def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> str:
     """The card in Markdown; every figure comes from the card's own ``performance``.
