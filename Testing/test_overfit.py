@@ -22,7 +22,7 @@ SYSTEMS = {
     "nikulin2023": {"channels": [8, 16, 32], "heads": 2, "norm": "instance"},
     "andrearczyk2020_3d_early": {**NARROW_VNET, "dimensions": 3, "features": 4},
     "andrearczyk2020_2d_late": {**NARROW_VNET, "dimensions": 2, "fusion": "late", "features": 4},
-    "yang2023_quick": {"channels": [8, 16, 32], "supervised": 1},
+    "yang2023_one_ct_quick": {"channels": [8, 16, 32], "supervised": 1},  # phantoms of this family have one CT here
     "nikolov2018": {"channels": [8, 16, 32]},
     "bourigault2021": {"channels": [8, 12, 16], "factors": [2, 2], "skip_channels": 4},
 }
