@@ -16,8 +16,16 @@ from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.training.card_figures import measure_for_card, read_figures
 from HNTumorSegLib.training.failures import BOUNDARY, FALSE, MISSED, SWAPPED, find_failures, organ_near
 from HNTumorSegLib.training.held_out import FalseLesion, HeldOut, false_lesion_figures
+from HNTumorSegLib.training.held_out_workers import fill
 
 GRID = Geometry((30, 30, 30), (2.0, 2.0, 2.5), (5.0, -7.0, 11.0), tuple(np.eye(3).ravel().tolist()))
+
+
+class NeverRuns(Delineator):
+    """A model whose results are all there already."""
+
+    def delineate(self, *args, **options):
+        raise AssertionError("delineated again")
 
 
 def labels(**boxes) -> sitk.Image:
@@ -79,16 +87,21 @@ def test_the_whole_run_and_going_on(tmp_path):
     assert len(gallery) == len(list((tmp_path / "failures").glob("*.png"))) == 1
     assert gallery[0]["what"]
 
-    class Broken(Delineator):
-        def delineate(self, *args, **options):
-            raise AssertionError("delineated again")
-
-    again = Broken("default", "cpu")
-    assert measure_for_card(again, plan, tmp_path) == figures
+    assert measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path) == figures
     other = Delineator("default", "cpu")
     other.card = replace(other.card, version="9")
     with pytest.raises(OutputError, match="another model"):
         measure_for_card(other, plan, tmp_path)
+
+
+def test_what_workers_leave_is_what_measuring_finds(tmp_path):
+    plan = HeldOut(patients=1, negatives=0, family="first", economy=True)
+    fill({tmp_path / "a": "default", tmp_path / "b": "default"}, plan, workers=1, device="cpu")
+    a, b = (measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / name) for name in "ab")
+    assert a == b
+    assert a["first phantoms, PET and CT"]["patients"] == 1
+    with pytest.raises(OutputError, match="another model or of other patients"):
+        fill({tmp_path / "a": "default"}, replace(plan, economy=False), device="cpu")
 
 
 def test_false_lesions_a_patient():

@@ -12,7 +12,7 @@ from HNTumorSegLib.exchange.labels import label_image
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.lesions.from_labels import lesions_from_delineation
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.models.card_markdown import DIAGRAM, DIAGRAM_CAPTION, card_markdown
+from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
@@ -38,8 +38,9 @@ def card():
 
 def test_the_card_page_is_the_card(card):
     page = RESOURCES / "ModelCards" / "default.md"
-    assert page.read_text(encoding="utf-8") == card_markdown(card, {DIAGRAM: DIAGRAM_CAPTION})
-    assert (page.parent / DIAGRAM).read_bytes().startswith(b"\x89PNG")
+    diagram = diagram_name(card.name)
+    assert page.read_text(encoding="utf-8") == card_markdown(card, {diagram: DIAGRAM_CAPTION})
+    assert (page.parent / diagram).read_bytes().startswith(b"\x89PNG")
     assert "Not for clinical use" in card.intended_use
     assert "synthetic" in card.limitations
     assert sum(f.stat().st_size for f in resolve_model(DEFAULT_MODEL).iterdir()) < 25e6

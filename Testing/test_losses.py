@@ -131,6 +131,9 @@ def test_options_reach_the_loss():
     assert float(loss(logits, labels)) == pytest.approx(float(tversky_focal_loss(logits, labels, 0.3, 0.7, 1.0)))
     loss = build_loss({"loss": "dice_ce", "lesion_share": 0.5})
     assert float(loss(logits, labels)) == pytest.approx(float(LOSSES["dice_ce"](logits, labels, 0.5)))
+    entropy = float(torch.nn.functional.cross_entropy(logits, labels))
+    loss = build_loss({"loss": "dice_ce", "loss_options": {"entropy_weight": 100.0}})
+    assert float(loss(logits, labels)) == pytest.approx(float(LOSSES["dice_ce"](logits, labels)) + 99 * entropy)
     with pytest.raises(ModelError, match="no loss 'hinge'; there are dice"):
         build_loss({"loss": "hinge"})
     with pytest.raises(ModelError, match="'dice' has no option 'gamma'; it has smooth"):

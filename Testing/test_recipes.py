@@ -56,6 +56,7 @@ KNOBS = {
     "clip_norm": 1.0,
     "validate_every": 3,
     "on_lesion": 0.5,
+    "lesions_alike": True,
     "momentum": 0.8,
     "weight_average": 0.5,
 }

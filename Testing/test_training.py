@@ -11,6 +11,8 @@ from tiny_training import blob_case
 
 from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.recipes import get_recipe
+from HNTumorSegLib.training.augmentation import Augmentation
+from HNTumorSegLib.training.case import Case
 from HNTumorSegLib.training.loop import TrainingRun
 from HNTumorSegLib.training.losses import dice_ce
 from HNTumorSegLib.training.patches import PatchSampler
@@ -58,6 +60,18 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much():
     perfect = 40.0 * torch.nn.functional.one_hot(labels, 3).permute(0, 4, 1, 2, 3).float()
     assert float(dice_ce(perfect, labels)) < 1e-3
     assert float(dice_ce(-perfect, labels)) > 2
+
+
+@pytest.mark.parametrize(("alike", "share"), [(True, 0.5), (False, 8 / 1736)])
+def test_small_lesions_can_be_shown_as_often_as_large_ones(alike, share):
+    """Two lesions of a class, of 2**3 and 12**3 voxels, far enough apart that no patch around one holds the other."""
+    labels = np.zeros((32, 32, 96), np.uint8)
+    labels[10:12, 10:12, 4:6], labels[8:20, 8:20, 76:88] = 1, 1
+    case = Case("two", np.zeros((2, *labels.shape), np.float16), labels)
+    plain = Augmentation(**dict.fromkeys(("flip", "suv_scale", "hu_shift", "noise"), 0.0))
+    sampler = PatchSampler(TINY, (8, 8, 8), np.random.default_rng(3), 1.0, plain, alike)
+    shown = [sampler.draw(case)[1].sum() for _ in range(200)]
+    assert np.mean([0 < n <= 8 for n in shown]) == pytest.approx(share, abs=0.12)
 
 
 def test_patches_are_pieces_of_their_case():

@@ -77,6 +77,12 @@ def test_a_case_without_pet_is_for_recipes_that_need_none(tmp_path):
         source.study()
 
 
+def test_a_folder_is_read_by_its_list(tmp_path):
+    """The images' names in a folder with a list say nothing: the list does."""
+    path = paths_csv(tmp_path, PATIENTS)
+    assert find_cases(path.parent) == find_cases(path)
+
+
 def test_a_second_ct_with_contrast_is_a_channel_of_its_own(tmp_path):
     path = paths_csv(tmp_path, PATIENTS)
     rows = path.read_text().splitlines()

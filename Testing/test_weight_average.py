@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from HNTumorSegLib.training.weight_average import WeightAverage
+from HNTumorSegLib.training.weight_average import WeightAverage, mean_network
 
 
 def test_it_is_the_closed_form_of_an_exponential_average():
@@ -36,3 +36,19 @@ def test_counters_are_copied_and_without_decay_there_is_no_copy():
     average.follow(0)
     assert average.network.num_batches_tracked == 1
     assert WeightAverage(network, 0.0).network is network
+
+
+def test_the_mean_network_answers_with_the_mean_of_linear_networks():
+    networks = [torch.nn.Linear(3, 2) for _ in range(4)]
+    before = [network.weight.clone() for network in networks]
+    x = torch.randn(5, 3)
+    expected = torch.stack([network(x) for network in networks]).mean(dim=0)
+    assert torch.allclose(mean_network(networks)(x), expected, atol=1e-6)
+    assert all(torch.equal(network.weight, b) for network, b in zip(networks, before, strict=True))
+
+
+def test_the_mean_network_has_the_mean_statistics():
+    networks = [torch.nn.BatchNorm1d(1) for _ in range(2)]
+    networks[0].running_mean.fill_(2.0)
+    networks[1].running_mean.fill_(6.0)
+    assert mean_network(networks).running_mean.item() == 4.0

@@ -26,6 +26,7 @@ from HNTumorSegLib.printout import console_for_output
 from HNTumorSegLib.progress_bar import shown_progress
 from HNTumorSegLib.training.card_figures import measure_for_card
 from HNTumorSegLib.training.held_out import HeldOut
+from HNTumorSegLib.training.held_out_workers import fill
 
 
 def whole_number(text: str) -> int:
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sarcomas", type=Path, help="see scripts/check_real_scans.py")
     parser.add_argument("--healthy", type=Path, help="see scripts/check_real_scans.py")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=whole_number, default=1, help="processes")
     parser.add_argument("--economy", action="store_true", help="coarser, faster patients")
     options = parser.parse_args(argv)
     if options.patients == 0:
@@ -55,6 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     command = shlex.join(["python", "scripts/evaluate_default.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         with shown_progress(console_for_output()) as progress:
+            if options.workers > 1:
+                fill(
+                    {options.out: options.model},
+                    plan,
+                    workers=options.workers,
+                    device=options.device,
+                    progress=progress,
+                )
             performance = measure_for_card(
                 Delineator(options.model, options.device),
                 plan,

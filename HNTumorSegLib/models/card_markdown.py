@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from HNTumorSegLib.models.card import ModelCard
 
-DIAGRAM = "default_reliability.png"
 DIAGRAM_CAPTION = "Reliability: how often a voxel is tumour where the model says so with this probability"
-"""The picture beside the default model's page."""
+
+
+def diagram_name(model: str) -> str:
+    """The picture beside that bundled model's page."""
+    return f"{model}_reliability.png"
 
 
 def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> str:

@@ -10,6 +10,8 @@ from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.models.card import CARD_FILE, ModelCard
 
 DEFAULT_MODEL = "default"
+FAST_MODEL = "fast"
+"""The bundled ensemble, and the one network beside it."""
 MODELS_VARIABLE = "HNTUMORSEG_MODELS"
 """Environment variable that names the user's folder of model folders."""
 

@@ -38,6 +38,7 @@ TRAINING_KEYS = {
     "batch": "patches in a step",
     "patch_zyx": "training patch in voxels, where it is not the recipe's",
     "on_lesion": "share of patches that lie around a lesion",
+    "lesions_alike": "whether each lesion of a class is shown as often as the others, instead of each voxel",
     "epochs": "passes over the training cases, for runs that have no number of steps",
     "steps_per_epoch": "where an epoch is not as many patches as there are cases",
     "steps": "steps of the whole run",

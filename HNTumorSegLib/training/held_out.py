@@ -55,6 +55,11 @@ class HeldOut:
         """Of the patients with tumours."""
         return list(range(EVALUATION_SEED, EVALUATION_SEED + self.patients))
 
+    def negative_scans(self) -> list[tuple[int, str]]:
+        """Seed and field of view of those without tumours."""
+        seeds = range(NEGATIVE_SEED, NEGATIVE_SEED + self.negatives)
+        return [(seed, field_of_view) for seed in seeds for field_of_view in (HEAD_NECK, WHOLE_BODY)]
+
     def patient(self, seed: int) -> PhantomPatient:
         """The patient of that seed, with tumours."""
         return self._make(seed, HEAD_NECK, with_tumours=True)
@@ -113,9 +118,8 @@ def delineate_patients(
     """Delineate each patient with and without its CT; those that are in ``folder`` already are left alone."""
     seeds = plan.seeds()
     for done, seed in enumerate(seeds, 1):
-        place = patient_folder(folder, seed)
-        if not (place / DONE_FILE).exists():
-            _delineate_one(delineator, plan.patient(seed), place)
+        if not is_delineated(folder, seed):
+            delineate_patient(delineator, plan.patient(seed), folder, seed)
         progress(ProgressEvent("held-out patients", done / len(seeds), f"{done} of {len(seeds)}"))
 
 
@@ -124,7 +128,14 @@ def patient_folder(folder: Path, seed: int) -> Path:
     return Path(folder) / "patients" / f"{seed:07d}"
 
 
-def _delineate_one(delineator: Delineator, patient: PhantomPatient, place: Path) -> None:
+def is_delineated(folder: Path, seed: int) -> bool:
+    """Whether that patient's files are there, whole."""
+    return (patient_folder(folder, seed) / DONE_FILE).exists()
+
+
+def delineate_patient(delineator: Delineator, patient: PhantomPatient, folder: Path, seed: int) -> None:
+    """Write one patient's files."""
+    place = patient_folder(folder, seed)
     place.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(patient.truth, str(place / TRUTH_FILE), True)
     truth, suv = sitk.GetArrayViewFromImage(patient.truth), sitk.GetArrayViewFromImage(patient.study.pet)
@@ -201,22 +212,29 @@ def false_lesions(
     delineator: Delineator, plan: HeldOut, folder: Path, progress: ProgressCallback = silent
 ) -> list[FalseLesion]:
     """What is found in patients without any tumour, of the head and neck and of the whole body; resumes likewise."""
+    found: list[FalseLesion] = []
+    scans = plan.negative_scans()
+    for done, (seed, field_of_view) in enumerate(scans, 1):
+        path = negative_file(folder, seed, field_of_view)
+        if not path.exists():
+            delineate_negative(delineator, plan.negative(seed, field_of_view), path)
+        found += [FalseLesion(seed, field_of_view, *row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        progress(ProgressEvent("patients without tumour", done / len(scans), f"{len(found)} found"))
+    return found
+
+
+def negative_file(folder: Path, seed: int, field_of_view: str) -> Path:
+    """Where what was found in one patient without tumour is written down."""
+    return Path(folder) / "negatives" / f"{field_of_view}_{seed:07d}.json"
+
+
+def delineate_negative(delineator: Delineator, patient: PhantomPatient, path: Path) -> None:
+    """Write down what is found in one patient without tumour."""
     from HNTumorSegLib.measures.table import measure
 
-    found: list[FalseLesion] = []
-    fields = (HEAD_NECK, WHOLE_BODY)
-    place = Path(folder) / "negatives"
-    place.mkdir(parents=True, exist_ok=True)
-    for done in range(len(fields) * plan.negatives):
-        field_of_view, seed = fields[done % 2], NEGATIVE_SEED + done // 2
-        path = place / f"{field_of_view}_{seed:07d}.json"
-        if not path.exists():
-            study = plan.negative(seed, field_of_view).study
-            rows = measure(lesions_from_delineation(delineator.delineate(study)), study.pet).rows
-            _write_json(path, [[row.kind, row.volume_ml, row.suv_max] for row in rows])
-        found += [FalseLesion(seed, field_of_view, *row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        progress(ProgressEvent("patients without tumour", (done + 1) / (2 * plan.negatives), f"{len(found)} found"))
-    return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = measure(lesions_from_delineation(delineator.delineate(patient.study)), patient.study.pet).rows
+    _write_json(path, [[row.kind, row.volume_ml, row.suv_max] for row in rows])
 
 
 def false_lesion_figures(found: list[FalseLesion], plan: HeldOut) -> dict[str, float]:

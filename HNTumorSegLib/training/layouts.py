@@ -13,6 +13,7 @@ from HNTumorSegLib.study.files import SUFFIXES, is_image_file
 from HNTumorSegLib.training.sources import FileSource, PhantomSource, Source
 
 PHANTOM_PREFIX = "phantom:"
+CASES_FILE = "cases.csv"
 CSV_COLUMNS = ("case", "pet", "ct", "ct_contrast", "labels", "patient", "centre")
 
 _IMAGE = re.compile(r"^(?P<id>.+?)_{1,2}(?P<what>PT|CT|PET)(_gtvt?)?\.nii(\.gz)?$", re.IGNORECASE)
@@ -27,10 +28,11 @@ def find_cases(data: str | Path, *, to_predict: bool = False) -> list[Source]:
     """The cases of a data set, by name.
 
     Args:
-        data: ``phantom:N`` (seeds 0 to N - 1); a CSV file; a folder in nnU-Net's raw layout (it has ``dataset.json``);
-            or a folder of HECKTOR: 2020 (a folder a patient with ``ID_pt``, ``ID_ct``, ``ID_ct_gtvt``), 2021
-            (``hecktor_nii/ID_pt``, ``_ct``, ``_gtvt``), 2022 (``imagesTr/ID__PT``, ``ID__CT``, ``labelsTr/ID``), 2025
-            and 2026 (a folder a patient with ``ID__PT``, ``ID__CT`` and ``ID``, in ``Task 1`` or at the top).
+        data: ``phantom:N`` (seeds 0 to N - 1); a CSV file, or a folder in which it is called ``cases.csv``; a folder in
+            nnU-Net's raw layout (it has ``dataset.json``); or a folder of HECKTOR: 2020 (a folder a patient with
+            ``ID_pt``, ``ID_ct``, ``ID_ct_gtvt``), 2021 (``hecktor_nii/ID_pt``, ``_ct``, ``_gtvt``), 2022
+            (``imagesTr/ID__PT``, ``ID__CT``, ``labelsTr/ID``), 2025 and 2026 (a folder a patient with ``ID__PT``,
+            ``ID__CT`` and ``ID``, in ``Task 1`` or at the top).
         to_predict: of nnU-Net's layout take ``imagesTs`` where there is one.
 
     Raises:
@@ -45,8 +47,11 @@ def find_cases(data: str | Path, *, to_predict: bool = False) -> list[Source]:
     path = Path(text).expanduser()
     if not path.exists():
         raise InputError(f"The data '{path}' do not exist. Give a folder, a CSV file or phantom:N.")
+    listed = path / CASES_FILE
     if path.is_file():
         cases = _csv_cases(path)
+    elif listed.is_file():
+        cases = _csv_cases(listed)
     elif (path / "dataset.json").is_file():
         cases = _nnunet_cases(path, to_predict)
     else:

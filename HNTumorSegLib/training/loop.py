@@ -136,7 +136,14 @@ class TrainingRun:
         share = self.plan.batch // place.size
         drawn = []
         for number, rng in self.draws(step)[place.rank * share : (place.rank + 1) * share]:
-            sampler = PatchSampler(self.recipe, self.plan.patch_zyx, rng, self.plan.on_lesion, self.plan.augmentation)
+            sampler = PatchSampler(
+                self.recipe,
+                self.plan.patch_zyx,
+                rng,
+                self.plan.on_lesion,
+                self.plan.augmentation,
+                self.plan.lesions_alike,
+            )
             drawn.append(sampler.draw(self.cases(number)))
         inputs = torch.from_numpy(np.stack([d[0] for d in drawn]))
         labels = torch.from_numpy(network_classes(self.recipe, np.stack([d[1] for d in drawn])))

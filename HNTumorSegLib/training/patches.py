@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from HNTumorSegLib.recipes.recipe import CT, Recipe
 from HNTumorSegLib.training.augmentation import Augmentation, Displacement, change_values, draw_displacement, sample
@@ -15,8 +16,9 @@ from HNTumorSegLib.training.case import Case
 class PatchSampler:
     """Draws augmented patches; the share ``on_lesion`` lies around a voxel of a class that is drawn first.
 
-    Drawing the class before the voxel shows nodes as often as the (larger) primaries. ``augmentation`` None takes the
-    recipe's.
+    Drawing the class before the voxel shows nodes as often as the (larger) primaries; ``lesions_alike`` also draws the
+    lesion before the voxel, so that small ones are shown as often as large ones of their class. ``augmentation`` None
+    takes the recipe's.
     """
 
     recipe: Recipe
@@ -24,6 +26,7 @@ class PatchSampler:
     rng: np.random.Generator
     on_lesion: float = 0.75
     augmentation: Augmentation | None = None
+    lesions_alike: bool = False
 
     def __post_init__(self) -> None:
         if self.augmentation is None:
@@ -49,7 +52,11 @@ class PatchSampler:
         shape, patch = np.array(labels.shape), np.array(self.patch_zyx)
         present = [c for c in np.unique(labels).tolist() if c]
         if present and self.rng.random() < self.on_lesion:
-            voxels = np.flatnonzero(labels == self.rng.choice(present))
+            chosen = labels == self.rng.choice(present)
+            if self.lesions_alike:
+                lesions, count = ndimage.label(chosen)
+                chosen = lesions == self.rng.integers(1, count + 1)
+            voxels = np.flatnonzero(chosen)
             center = np.array(np.unravel_index(self.rng.choice(voxels), labels.shape))
             start = center - patch // 2 + np.rint(self.rng.normal(0, 0.15, 3) * patch).astype(int)
         else:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from HNTumorSegLib.errors import InputError, OutputError
 from HNTumorSegLib.geometry import Geometry
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
-from HNTumorSegLib.training.layouts import CSV_COLUMNS
+from HNTumorSegLib.training.layouts import CASES_FILE, CSV_COLUMNS
 
 TUMOURS, CONTRAST, ORGANS, HELD_OUT = "tumours", "contrast", "organs", "held_out"
 KINDS = (TUMOURS, CONTRAST, ORGANS, HELD_OUT)
@@ -42,7 +42,7 @@ def write_phantom_set(
             for done, job in enumerate(jobs, 1):
                 rows.append(job.result())
                 progress(ProgressEvent("phantoms", done / len(jobs), f"{done} of {len(jobs)}"))
-        path = folder / "cases.csv"
+        path = folder / CASES_FILE
         part = path.with_suffix(f".{os.getpid()}.tmp")
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS)

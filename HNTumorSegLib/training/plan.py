@@ -38,6 +38,7 @@ class TrainingPlan:
         validate_every: steps between validations; 0: once an epoch, or more seldom in a run of many short epochs.
         patience_steps: training ends when no validation was better for so long; 0: never.
         on_lesion: share of patches that lie around a lesion.
+        lesions_alike: each lesion of a class is shown as often as the others, instead of each voxel.
         augmentation: see :class:`HNTumorSegLib.training.augmentation.Augmentation`.
     """
 
@@ -61,6 +62,7 @@ class TrainingPlan:
     validate_every: int = 0
     patience_steps: int = 0
     on_lesion: float = 0.75
+    lesions_alike: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
