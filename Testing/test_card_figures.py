@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from HNTumorSegLib.errors import OutputError
+from HNTumorSegLib.errors import InputError, OutputError
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.phantom import make_patient
@@ -100,6 +100,8 @@ def test_what_workers_leave_is_what_measuring_finds(tmp_path):
     a, b = (measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / name) for name in "ab")
     assert a == b
     assert a["first phantoms, PET and CT"]["patients"] == 1
+    with pytest.raises(InputError, match=r"holds no folder with PET_image.nii.gz"):
+        measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / "a", sarcomas=tmp_path)
     with pytest.raises(OutputError, match="another model or of other patients"):
         fill({tmp_path / "a": "default"}, replace(plan, economy=False), device="cpu")
 

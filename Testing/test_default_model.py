@@ -13,17 +13,19 @@ from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.lesions.from_labels import lesions_from_delineation
 from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
-from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
+from HNTumorSegLib.models.loading import load_networks
+from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL, resolve_model
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
 
 RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
+BUNDLED = (DEFAULT_MODEL, FAST_MODEL)
 PATIENT = EVALUATION_SEED + 500  # neither trained on nor among the patients of the card's figures
 
 
-@pytest.fixture(scope="module")
-def delineator():
-    return Delineator(device="cpu")
+@pytest.fixture(scope="module", params=BUNDLED)
+def delineator(request):
+    return Delineator(request.param, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +33,31 @@ def patient():
     return make_patient(PATIENT, economy=True)
 
 
-@pytest.fixture(scope="module")
-def card():
-    return ModelCard.load(resolve_model(DEFAULT_MODEL))
+@pytest.fixture(scope="module", params=BUNDLED)
+def card(request):
+    return ModelCard.load(resolve_model(request.param))
 
 
 def test_the_card_page_is_the_card(card):
-    page = RESOURCES / "ModelCards" / "default.md"
+    page = RESOURCES / "ModelCards" / f"{card.name}.md"
     diagram = diagram_name(card.name)
     assert page.read_text(encoding="utf-8") == card_markdown(card, {diagram: DIAGRAM_CAPTION})
     assert (page.parent / diagram).read_bytes().startswith(b"\x89PNG")
     assert "Not for clinical use" in card.intended_use
     assert "synthetic" in card.limitations
-    assert sum(f.stat().st_size for f in resolve_model(DEFAULT_MODEL).iterdir()) < 25e6
+
+
+def test_what_ships_is_small():
+    assert sum(f.stat().st_size for name in BUNDLED for f in resolve_model(name).iterdir()) < 25e6
+
+
+def test_fast_is_the_mean_of_the_ensemble():
+    (fast,) = (network.state_dict() for network in load_networks(resolve_model(FAST_MODEL)))
+    members = [network.state_dict() for network in load_networks(resolve_model(DEFAULT_MODEL))]
+    assert len(members) >= 2
+    for name in ("fold.0.weight", "body.encoder.1.second.weight"):
+        mean = sum(state[name] for state in members) / len(members)
+        assert float((fast[name] - mean).abs().max()) < 1e-3, name  # each of them is rounded to half precision
 
 
 def test_the_licence_of_the_anatomies_is_named(card):

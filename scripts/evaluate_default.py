@@ -27,6 +27,7 @@ from HNTumorSegLib.progress_bar import shown_progress
 from HNTumorSegLib.training.card_figures import measure_for_card
 from HNTumorSegLib.training.held_out import HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
+from HNTumorSegLib.training.real_scans import check_folders
 
 
 def whole_number(text: str) -> int:
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     plan = HeldOut(options.patients, options.negatives, options.family, options.anatomy, options.economy)
     command = shlex.join(["python", "scripts/evaluate_default.py", *(sys.argv[1:] if argv is None else argv)])
     try:
+        check_folders(options.sarcomas, options.healthy)
         with shown_progress(console_for_output()) as progress:
             if options.workers > 1:
                 fill(

@@ -39,6 +39,7 @@ from HNTumorSegLib.training.held_out import PET_CT, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.loop import TrainingRun
 from HNTumorSegLib.training.phantom_cases import PhantomMix, read_case, write_cases
+from HNTumorSegLib.training.real_scans import check_folders
 from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -208,6 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse_options(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     keep_freed_memory()
+    check_folders(options.sarcomas, options.healthy)
     recipe = get_recipe(options.recipe)
     chosen = {"steps": options.steps, "learning_rate": options.learning_rate}
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})

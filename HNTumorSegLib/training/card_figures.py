@@ -18,7 +18,7 @@ from HNTumorSegLib.training import held_out
 from HNTumorSegLib.training.failure_pictures import GalleryEntry, draw_failure, gallery_page, save_figure
 from HNTumorSegLib.training.failures import find_failures, in_words
 from HNTumorSegLib.training.held_out import PET_CT, READING_WORDS, READINGS, HeldOut
-from HNTumorSegLib.training.real_scans import look_at_real_scans
+from HNTumorSegLib.training.real_scans import check_folders, look_at_real_scans
 
 FIGURES_FILE = "figures.json"
 N_WORST = 10
@@ -48,8 +48,10 @@ def measure_for_card(
         progress: how far it is.
 
     Raises:
+        InputError: a folder of real scans holds none.
         OutputError: the folder holds the results of another model.
     """
+    check_folders(sarcomas, healthy)
     folder = Path(folder)
     held_out.claim_folder(folder, delineator, plan)
     held_out.delineate_patients(delineator, plan, folder, progress)

@@ -86,15 +86,28 @@ def look_at_real_scans(
     """
     findings: list[SarcomaFinding] = []
     if sarcomas is not None:
-        folders = sorted(path.parent for path in sarcomas.glob("*/PET_image.nii.gz"))
-        if not folders:
-            raise InputError(f"'{sarcomas}' holds no folder with PET_image.nii.gz. Give the folder of patient folders.")
+        folders = _sarcoma_folders(sarcomas)
         for done, folder in enumerate(folders, 1):
             findings += _sarcoma(delineator, folder)
             progress(ProgressEvent("real scans", done / (len(folders) + 1), folder.name))
     lesions = () if healthy is None else tuple(_lesions(delineator, read_study(healthy, "none")))
     progress(ProgressEvent("real scans", 1.0, f"{len(lesions)} lesions where there are none"))
     return RealScans(tuple(findings), lesions)
+
+
+def check_folders(sarcomas: Path | None, healthy: Path | None) -> None:
+    """Raise :class:`InputError` at once for a folder that :func:`look_at_real_scans` would refuse an hour later."""
+    if sarcomas is not None:
+        _sarcoma_folders(sarcomas)
+    if healthy is not None and not Path(healthy).is_dir():
+        raise InputError(f"'{healthy}' is no folder. Give the DICOM folder of a whole-body PET.")
+
+
+def _sarcoma_folders(sarcomas: Path) -> list[Path]:
+    folders = sorted(path.parent for path in Path(sarcomas).glob("*/PET_image.nii.gz"))
+    if not folders:
+        raise InputError(f"'{sarcomas}' holds no folder with PET_image.nii.gz. Give the folder of patient folders.")
+    return folders
 
 
 def _sarcoma(delineator: Delineator, folder: Path) -> Iterator[SarcomaFinding]:
