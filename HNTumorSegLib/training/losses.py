@@ -33,9 +33,8 @@ def dice_ce(
             class's probability has gone to zero, and a class that was lost early (the nodes, in a run of 2,500 steps)
             never comes back.
         entropy_weight: factor to the cross-entropy beside Dice. At 1 Dice has nearly all the say, and it asks for
-            certainty, not for honesty: where the network said 0.98 for a node, 54 % were nodes. At 100 the two weigh
-            about the same and the probabilities mean what they say; unlike ``lesion_share`` this leaves
-            cross-entropy's minimum where it is.
+            certainty, not for honesty. At 100 the two weigh about the same and the probabilities mean what they say;
+            unlike ``lesion_share`` this leaves cross-entropy's minimum where it is.
     """
     logits = logits.float()
     cross_entropy = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
