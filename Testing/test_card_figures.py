@@ -100,6 +100,8 @@ def test_what_workers_leave_is_what_measuring_finds(tmp_path):
     a, b = (measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / name) for name in "ab")
     assert a == b
     assert a["first phantoms, PET and CT"]["patients"] == 1
+    with pytest.raises(InputError, match=r"at least one process, not 0"):
+        fill({tmp_path / "c": "default"}, plan, workers=0, device="cpu")
     with pytest.raises(InputError, match=r"holds no folder with PET_image.nii.gz"):
         measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / "a", sarcomas=tmp_path)
     with pytest.raises(OutputError, match="another model or of other patients"):

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
 
+from HNTumorSegLib.errors import HNTumorSegError
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
@@ -235,4 +236,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except HNTumorSegError as error:
+        print(f"train_default: {error}", file=sys.stderr)
+        sys.exit(2)

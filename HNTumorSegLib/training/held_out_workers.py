@@ -6,8 +6,10 @@ import multiprocessing
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from HNTumorSegLib.errors import InputError, OutOfMemoryError
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.training import held_out
@@ -35,9 +37,13 @@ def fill(
         progress: how far it is.
 
     Raises:
+        InputError: ``workers`` is below 1.
+        OutOfMemoryError: a process was ended from outside; what was finished is kept.
         ModelError: a model or the device cannot be used.
         OutputError: a folder holds the results of another model.
     """
+    if workers < 1:
+        raise InputError(f"Measuring needs at least one process, not {workers}. Give --workers 1 or more.")
     for folder, model in models.items():
         held_out.claim_folder(Path(folder), Delineator(model, device), plan)
     jobs: list[tuple[int, str | None]] = [(seed, None) for seed in plan.seeds()]
@@ -55,6 +61,11 @@ def fill(
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 progress(ProgressEvent("held-out patients", done / len(missing), f"{done} of {len(missing)}"))
+        except BrokenProcessPool as error:
+            raise OutOfMemoryError(
+                f"One of {workers} measuring processes was ended from outside, most likely for want of main memory. "
+                "Start again with fewer --workers; what is finished is kept."
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
