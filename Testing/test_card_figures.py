@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from HNTumorSegLib.errors import InputError, OutputError
+from HNTumorSegLib.errors import InputError, OutOfMemoryError, OutputError
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.phantom import make_patient
@@ -19,6 +20,13 @@ from HNTumorSegLib.training.held_out import FalseLesion, HeldOut, false_lesion_f
 from HNTumorSegLib.training.held_out_workers import fill
 
 GRID = Geometry((30, 30, 30), (2.0, 2.0, 2.5), (5.0, -7.0, 11.0), tuple(np.eye(3).ravel().tolist()))
+
+
+class EndsItsProcess(HeldOut):
+    """Patients that cost the process that makes them its life, as the kernel does for want of memory."""
+
+    def patient(self, seed):
+        os._exit(9)
 
 
 class NeverRuns(Delineator):
@@ -88,10 +96,12 @@ def test_the_whole_run_and_going_on(tmp_path):
     assert gallery[0]["what"]
 
     assert measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path) == figures
-    other = Delineator("default", "cpu")
+    other, stricter = Delineator("default", "cpu"), Delineator("default", "cpu")
     other.card = replace(other.card, version="9")
-    with pytest.raises(OutputError, match="another model"):
-        measure_for_card(other, plan, tmp_path)
+    stricter.card = replace(stricter.card, recipe=replace(other.card.recipe, minimum_certainty=0.95))
+    for delineator in (other, stricter, Delineator("default", "cpu", flip_left_right=True)):
+        with pytest.raises(OutputError, match="another model"):
+            measure_for_card(delineator, plan, tmp_path)
 
 
 def test_what_workers_leave_is_what_measuring_finds(tmp_path):
@@ -106,6 +116,11 @@ def test_what_workers_leave_is_what_measuring_finds(tmp_path):
         measure_for_card(NeverRuns("default", "cpu"), plan, tmp_path / "a", sarcomas=tmp_path)
     with pytest.raises(OutputError, match="another model or of other patients"):
         fill({tmp_path / "a": "default"}, replace(plan, economy=False), device="cpu")
+
+
+def test_a_lost_measuring_process_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(OutOfMemoryError, match=r"One of 1 measuring processes was ended from.* fewer --workers"):
+        fill({tmp_path: "fast"}, EndsItsProcess(patients=1, negatives=0, family="first"), device="cpu")
 
 
 def test_false_lesions_a_patient():

@@ -15,7 +15,7 @@ from HNTumorSegLib.geometry import Geometry
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.phantom.atlas import CODES, build_atlas, find_sources, group_of, load_atlas, split_sources
 from HNTumorSegLib.phantom.drawn_atlas import LOW_MM, drawn_atlas
-from HNTumorSegLib.phantom.family import FAMILIES, HELD_OUT, VARIED
+from HNTumorSegLib.phantom.family import FAMILIES, HELD_OUT, NODAL, VARIED
 from HNTumorSegLib.phantom.fields import Lattice
 from HNTumorSegLib.phantom.placement import FieldCanvas, Placement
 from HNTumorSegLib.phantom.scanner import FWHM_TO_SIGMA
@@ -112,8 +112,8 @@ def test_some_patients_are_drawn_without_lesion_some_without_primary():
 
 
 @lru_cache(maxsize=1000)
-def tumours(seed: int, blur_mm: float = 6.0) -> list:
-    return VariedTumourDraw(np.random.default_rng(seed), VARIED, blur_mm, tonsil_suv=4.0).draw()
+def tumours(seed: int, blur_mm: float = 6.0, family=VARIED) -> list:
+    return VariedTumourDraw(np.random.default_rng(seed), family, blur_mm, tonsil_suv=4.0).draw()
 
 
 def test_lesions_follow_the_cohorts_of_nikulin_2023():
@@ -127,6 +127,20 @@ def test_lesions_follow_the_cohorts_of_nikulin_2023():
     assert 0.4 < sites.count("oropharynx") / len(sites) < 0.65
     levels = [t.site[:2] for d in draws for t in d if t.kind == "node"]
     assert max(set(levels), key=levels.count) == "II"
+
+
+def test_advanced_nodal_disease_shows_what_is_rare_elsewhere():
+    """Large nodes that are cool or necrotic: in ``varied`` too few to learn from, in ``nodal`` one or two a patient."""
+
+    def a_patient(family) -> float:
+        nodes = [t for seed in range(250) for t in tumours(seed, family=family) if t.kind == "node"]
+        large = [t for t in nodes if t.volume_ml > 6]
+        return sum(t.suv < 4.5 or t.core is not None for t in large) / 250
+
+    assert a_patient(VARIED) < 0.3
+    assert 1.0 < a_patient(NODAL) < 2.0
+    nodes = [sum(t.kind == "node" for t in tumours(seed, family=NODAL)) for seed in range(250)]
+    assert min(nodes) >= 1
 
 
 def test_every_lesion_stands_out_after_the_blur_and_has_the_volume_it_says():
@@ -266,7 +280,7 @@ def test_families_share_no_source_patient():
 
 
 def test_what_cannot_be_made_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="first, varied, held_out"):
+    with pytest.raises(InputError, match="first, varied, held_out, nodal"):
         make_patient(0, family="other")
     with pytest.raises(InputError, match="Field of view 'knee'"):
         make_patient(0, "knee", family="varied")

@@ -32,20 +32,20 @@ from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
-from HNTumorSegLib.phantom.family import FIRST
+from HNTumorSegLib.phantom.family import FIRST, NODAL
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
 from HNTumorSegLib.training.card_figures import Performance, measure_for_card
 from HNTumorSegLib.training.held_out import PET_CT, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.loop import TrainingRun
-from HNTumorSegLib.training.phantom_cases import PhantomMix, read_case, write_cases
+from HNTumorSegLib.training.phantom_cases import FIRST_FAMILY, PhantomMix, read_case, write_cases
 from HNTumorSegLib.training.real_scans import check_folders
 from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
-VERSION = "0.4.0"
+VERSION = "0.5.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -54,12 +54,14 @@ ANATOMY_SOURCE = (
 """What ``--anatomy`` is meant to hold; the licence has to be named with weights trained on it."""
 
 CHANGES = (
+    "0.5.0: trained on, with patients of advanced nodal disease; leaves out less of what it is not sure of.",
     "0.4.0: an ensemble, trained on with a loss that asks for honest probabilities.",
     "0.3.0: another network (recipe subpixel), trained on a second phantom family with real organs' shapes.",
     "0.2.0: trained on with a lower learning rate and averaged weights.",
     "0.1.0: first default, one network.",
 )
 """Of the default model, for its card."""
+FAST_CHANGES = ("0.5.0: as the default model.", "0.4.0: first of its name.")
 
 log = logging.getLogger("train_default")
 
@@ -72,10 +74,11 @@ def say(event: ProgressEvent) -> None:
 def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     """What the networks were trained on and how; after what the model they started from says of itself."""
     plan = recipe.training
-    anatomy = "" if options.anatomy is None else f"; the varied ones' organs follow {ANATOMY_SOURCE}"
+    anatomy = "" if options.anatomy is None else f"; the organs of the latter two follow {ANATOMY_SOURCE}"
     data = (
-        f"synthetic patients of HNTumorSegLib.phantom, {options.cases} of the first family (seeds from 0) and "
-        f"{options.varied} of the family 'varied' (seeds from {options.cases}){anatomy}; recipe {recipe.name}"
+        f"synthetic patients of HNTumorSegLib.phantom, {options.cases} of the first family (seeds from 0), "
+        f"{options.varied} of the family 'varied' and {options.nodal} of the family 'nodal' (the seeds after those)"
+        f"{anatomy}; recipe {recipe.name}"
     )
     first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
     then = (
@@ -85,6 +88,22 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     if options.start_from is None:
         return f"From random weights: {data}; {first}. Then on the same patients: {then}"
     return f"{ModelCard.load(options.start_from).training_data} Then: {data}; {then}"
+
+
+def write_patients(recipe: Recipe, options: argparse.Namespace) -> int:
+    """Make the patients to train on that are not in ``--work`` yet; returns how many there are."""
+    varied = PhantomMix(1.0, anatomy_folder=options.anatomy)
+    families = (
+        (options.cases, FIRST_FAMILY),
+        (options.varied, varied),
+        (options.nodal, replace(varied, family=NODAL.name)),
+    )
+    n_cases = 0
+    for count, mix in families:
+        seeds = list(range(n_cases, n_cases + count))
+        write_cases(seeds, recipe, options.work / "cases", options.workers, say, mix)
+        n_cases += count
+    return n_cases
 
 
 def train_start(recipe: Recipe, options: argparse.Namespace, n_cases: int) -> Path:
@@ -148,7 +167,7 @@ def write_bundled(
         training_data=history,
         licence="Apache-2.0",
         performance=performance,
-        changelog=("0.4.0: first of its name.",) if fast else CHANGES,
+        changelog=FAST_CHANGES if fast else CHANGES,
     )
 
 
@@ -182,14 +201,15 @@ def write_page(card: ModelCard, measured: Path) -> None:
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 16 GB)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 23 GB)")
     parser.add_argument("--out", type=Path, default=BUNDLED / DEFAULT_MODEL, help="folder of the ensemble")
     parser.add_argument("--fast-out", type=Path, default=BUNDLED / FAST_MODEL, help="folder of the one network")
     parser.add_argument("--recipe", default="subpixel")
     parser.add_argument("--members", type=int, default=2, help="networks of the ensemble")
     parser.add_argument("--cases", type=int, default=600, help="phantom patients of the first family to train on")
     parser.add_argument("--varied", type=int, default=800, help="and of the family 'varied', by the seeds after those")
-    parser.add_argument("--anatomy", type=Path, default=None, help="folder of organ label sets for the varied ones")
+    parser.add_argument("--nodal", type=int, default=600, help="and of the family 'nodal', by the seeds after those")
+    parser.add_argument("--anatomy", type=Path, default=None, help="folder of organ label sets for these two families")
     parser.add_argument("--steps", type=int, default=None, help="of the first network")
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--member-steps", type=int, default=5500, help="of each member, going on from it")
@@ -214,10 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     recipe = get_recipe(options.recipe)
     chosen = {"steps": options.steps, "learning_rate": options.learning_rate}
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
-    cases, n_cases = options.work / "cases", options.cases + options.varied
-    write_cases(list(range(options.cases)), recipe, cases, options.workers, say)
-    varied = PhantomMix(1.0, anatomy_folder=options.anatomy)
-    write_cases(list(range(options.cases, n_cases)), recipe, cases, options.workers, say, varied)
+    n_cases = write_patients(recipe, options)
     networks = train_members(recipe, options, train_start(recipe, options, n_cases), n_cases)
 
     history = training_history(recipe, options)

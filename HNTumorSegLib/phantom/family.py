@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FIRST = "first"
 
@@ -12,7 +12,7 @@ class Family:
     """Ranges from which a patient is drawn; (low, high) is uniform unless said otherwise.
 
     Attributes:
-        name: ``varied`` or ``held_out``.
+        name: ``varied``, ``nodal`` or ``held_out``.
         stream: enters every seed, so that no two families share a random number.
         held_out_sources: which part of the source anatomies it uses (the parts share no patient).
         drawn_share: share of patients with drawn anatomy although source anatomies are there.
@@ -25,6 +25,10 @@ class Family:
         node_median_ml: Nikulin 2023 has 2.74 ml in its main and 0.70 ml in its external data.
         healthy, unknown_primary: shares of patients without lesion and with nodes only.
         atypia: how often uptake misleads, 1 as in the first family.
+        more_nodes: at most this many nodes more, one at least, in whoever has a lesion.
+        node_spread: standard deviation of the logarithm of a node's volume.
+        cool_nodes: share of nodes whose uptake hardly exceeds that of inflamed ones.
+        node_necrosis: how often a node above 4 ml has a necrotic core.
     """
 
     name: str
@@ -46,6 +50,10 @@ class Family:
     healthy: float
     unknown_primary: float
     atypia: float
+    more_nodes: int = 0
+    node_spread: float = 1.15
+    cool_nodes: float = 0.2
+    node_necrosis: float = 0.45
 
 
 VARIED = Family(
@@ -90,4 +98,17 @@ HELD_OUT = Family(
     unknown_primary=0.08,
     atypia=1.3,
 )
-FAMILIES = {family.name: family for family in (VARIED, HELD_OUT)}
+NODAL = replace(
+    VARIED,
+    name="nodal",
+    stream=61,
+    node_median_ml=4.0,
+    healthy=0.0,
+    unknown_primary=0.12,
+    more_nodes=4,
+    node_spread=1.2,
+    cool_nodes=0.3,
+    node_necrosis=0.55,
+)
+"""``varied`` with advanced nodal disease: large, cool and necrotic nodes, of which the others have too few to learn."""
+FAMILIES = {family.name: family for family in (VARIED, HELD_OUT, NODAL)}

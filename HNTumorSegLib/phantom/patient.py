@@ -71,8 +71,9 @@ def make_patient(
         economy: coarser tissue, a CT of 2.5 mm pixels and a field of view of 40 cm: three times faster, for training.
         with_tumours: False makes a patient without any lesion.
         atypia: scales how often normal uptake misleads.
-        family: ``first``; ``varied`` (for training, see :mod:`HNTumorSegLib.phantom.varied_patient`) or ``held_out``
-            (for evaluation: other source patients, wider ranges). These two also know the field of view ``cropped``.
+        family: ``first``; ``varied`` (for training, see :mod:`HNTumorSegLib.phantom.varied_patient`), ``nodal`` (the
+            same with advanced nodal disease) or ``held_out`` (for evaluation: other source patients, wider ranges).
+            All but the first also know the field of view ``cropped``.
         anatomy_folder: organ label sets of real patients (see :mod:`HNTumorSegLib.phantom.atlas`) that give the later
             families their anatomy; None draws it. The first family does not use it.
 

@@ -31,7 +31,6 @@ HIGHEST_SUV = 35.0
 SMALLEST_ML = 0.15
 BACKGROUND_SUV = {PRIMARY: 1.6, NODE: 1.0}
 PRIMARY_SPREAD = float(np.sqrt(2 * np.log(13.21 / 8.16)))
-NODE_SPREAD = 1.15
 LEVEL_FACTORS = {  # subsite: factor to the weights of the levels
     "oropharynx": {"IIa": 1.4, "retropharyngeal": 1.2, "Ia": 0.3},
     "larynx": {"III": 2.0, "IV": 1.6, "VI": 2.5, "Ia": 0.1, "Ib": 0.2},
@@ -132,7 +131,7 @@ class VariedTumourDraw:
         self.contrast_hu = float(rng.choice((0, 0, 20, 40)))
 
     def draw(self) -> list[VariedTumour]:
-        """None in some patients, nodes only in some, else a primary and 0 to 10 nodes."""
+        """None in some patients, nodes only in some, else a primary and 0 to 10 nodes, or a few more."""
         r, family = self.rng, self.family
         fate = r.random()
         if fate < family.healthy:
@@ -147,6 +146,8 @@ class VariedTumourDraw:
             count = max(count, 1)
         if site == "larynx" and r.random() < 0.4:  # glottic tumours seldom spread
             count = 0
+        if family.more_nodes:
+            count += int(r.integers(1, family.more_nodes + 1))
         for _ in range(count):
             near = out[-1] if out and r.random() < (0.3 if out[-1].kind == NODE else 0.08) else None
             out.append(self.node(side, site, near))
@@ -224,8 +225,8 @@ class VariedTumourDraw:
 
     def node(self, side: int, site: str, near: VariedTumour | None) -> VariedTumour | None:
         """A nodal metastasis; with ``near`` it lies against that lesion."""
-        r = self.rng
-        volume = float(np.clip(self.family.node_median_ml * np.exp(r.normal(0, NODE_SPREAD)), SMALLEST_ML, 70))
+        r, family = self.rng, self.family
+        volume = float(np.clip(family.node_median_ml * np.exp(r.normal(0, family.node_spread)), SMALLEST_ML, 70))
         level = self._level(site)
         if near is None:
             own = side if r.random() < 0.75 else -side
@@ -240,14 +241,14 @@ class VariedTumourDraw:
                 direction = np.array([side * 1.2, 0.5, -0.2]) + 0.3 * r.standard_normal(3)
             direction /= np.linalg.norm(direction)
             center = np.asarray(near.shape.center) + direction * reach * r.uniform(0.95, 1.25)
-        low = r.random() < 0.2
+        low = r.random() < self.family.cool_nodes
         suv = self.suv_of(NODE, 3.4 if low else 8.0, 0.1 if low else 0.5, volume, LEAST_RECOVERED_SUV)
         if suv is None:
             return None
         matted = volume > 3 and r.random() < 0.25  # growth beyond the capsule, several nodes in one
         lobes = int(r.integers(3, 6)) if matted else int(r.choice((1, 2), p=(0.8, 0.2)))
         shape = self.blob(center, volume, lobes, 0.18, r.uniform(0.08, 0.18) if matted else r.uniform(0.01, 0.1))
-        return self.finish(NODE, level, shape, volume, suv, self.core(shape, volume, 0.45, 4))
+        return self.finish(NODE, level, shape, volume, suv, self.core(shape, volume, self.family.node_necrosis, 4))
 
     def _level(self, site: str) -> str:
         factors = LEVEL_FACTORS[site]

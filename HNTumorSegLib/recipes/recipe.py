@@ -68,6 +68,10 @@ class Channel:
     missing: float | None = None
 
 
+_SAID_ONLY = ("name", "source", "training", "deviations")
+"""Entries of a recipe that change no answer of a trained network."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Preprocessing, network, training and inference of one published system or of a variant of it.
@@ -143,6 +147,10 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model card."""
         return asdict(self)
+
+    def answer_dict(self) -> dict[str, Any]:
+        """The part of :meth:`to_dict` on which the answer of given weights depends."""
+        return {key: value for key, value in self.to_dict().items() if key not in _SAID_ONLY}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:

@@ -99,10 +99,17 @@ def claim_folder(folder: Path, delineator: Delineator, plan: HeldOut) -> None:
     """Say in ``folder`` whose results it holds.
 
     Raises:
-        OutputError: it holds those of another model or of other patients.
+        OutputError: it holds those of another model, of the same one with another recipe (``minimum_certainty``,
+            test-time flips), or of other patients.
     """
     card = delineator.card
-    mine = {"model": f"{card.name} {card.version}", "weights": [w.sha256 for w in card.weights], **plan.facts()}
+    mine = {
+        "model": f"{card.name} {card.version}",
+        "weights": [w.sha256 for w in card.weights],
+        "recipe": json.loads(json.dumps(card.recipe.answer_dict())),
+        "flip_left_right": delineator.flip_left_right,
+        **plan.facts(),
+    }
     path = Path(folder) / MODEL_FILE
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != mine:
         raise OutputError(

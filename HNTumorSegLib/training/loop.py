@@ -21,6 +21,7 @@ from HNTumorSegLib.inference.device import (
 )
 from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.networks import build_network
+from HNTumorSegLib.networks.folding import lay_channels_innermost
 from HNTumorSegLib.networks.narrow_grids import narrow_grids
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.recipes.recipe import Recipe
@@ -89,6 +90,8 @@ class TrainingRun:
             self.recipe.network, len(self.recipe.channels), len(self.recipe.classes), **self.recipe.network_options
         ).to(self.device)
         self.precision = self._precision(compute.bf16)
+        if self.precision == "bf16" and self.device == "cpu":
+            lay_channels_innermost(self.network)
         self.optimiser = build_optimiser(self.plan, self.network.parameters())
         self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
         if self.start_from is not None:

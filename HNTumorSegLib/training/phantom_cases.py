@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from HNTumorSegLib.phantom import CROPPED, HEAD_NECK, PhantomPatient, make_patient
+from HNTumorSegLib.phantom.family import VARIED
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.recipes.recipe import CT, PET, Recipe
 from HNTumorSegLib.training.case import Case
@@ -28,14 +29,16 @@ class PhantomMix:
     """Which phantom patients a model is trained on; each patient's draw follows from its seed alone.
 
     Attributes:
-        varied_share: share of patients of the family ``varied``; the others are of the first.
+        varied_share: share of patients of ``family``; the others are of the first.
         cropped_share: share of the varied ones whose scan shows only a part of the head and neck.
         anatomy_folder: organ label sets that drive the varied ones' anatomy; None: it is drawn.
+        family: ``varied``, or ``nodal`` for advanced nodal disease.
     """
 
     varied_share: float = 0.0
     cropped_share: float = 0.35
     anatomy_folder: Path | None = None
+    family: str = VARIED.name
 
     def patient(self, seed: int) -> PhantomPatient:
         """The training patient of that seed."""
@@ -44,7 +47,7 @@ class PhantomMix:
         if not varied:
             return make_patient(seed, economy=True)
         field = CROPPED if cropped else HEAD_NECK
-        return make_patient(seed, field, economy=True, family="varied", anatomy_folder=self.anatomy_folder)
+        return make_patient(seed, field, economy=True, family=self.family, anatomy_folder=self.anatomy_folder)
 
 
 FIRST_FAMILY = PhantomMix()
