@@ -241,14 +241,14 @@ class VariedTumourDraw:
                 direction = np.array([side * 1.2, 0.5, -0.2]) + 0.3 * r.standard_normal(3)
             direction /= np.linalg.norm(direction)
             center = np.asarray(near.shape.center) + direction * reach * r.uniform(0.95, 1.25)
-        low = r.random() < self.family.cool_nodes
+        low = r.random() < family.cool_nodes
         suv = self.suv_of(NODE, 3.4 if low else 8.0, 0.1 if low else 0.5, volume, LEAST_RECOVERED_SUV)
         if suv is None:
             return None
         matted = volume > 3 and r.random() < 0.25  # growth beyond the capsule, several nodes in one
         lobes = int(r.integers(3, 6)) if matted else int(r.choice((1, 2), p=(0.8, 0.2)))
         shape = self.blob(center, volume, lobes, 0.18, r.uniform(0.08, 0.18) if matted else r.uniform(0.01, 0.1))
-        return self.finish(NODE, level, shape, volume, suv, self.core(shape, volume, self.family.node_necrosis, 4))
+        return self.finish(NODE, level, shape, volume, suv, self.core(shape, volume, family.node_necrosis, 4))
 
     def _level(self, site: str) -> str:
         factors = LEVEL_FACTORS[site]
