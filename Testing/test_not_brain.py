@@ -81,6 +81,15 @@ def test_lobes_that_the_end_of_the_scan_cuts():
     np.testing.assert_array_equal(sitk.GetArrayFromImage(kept), sitk.GetArrayFromImage(labels))
 
 
+def test_what_is_hotter_than_any_brain_stays():
+    """A tumour that the top of the scan cuts, as hot as brain or far hotter; it is all that is hot there."""
+    for suv, n_taken in ((12.0, 1), (40.0, 0)):
+        pet, labels = head(((0, 0, -85), 20.0, suv), cut_mm=155.0)
+        region = find_head_neck(pet)
+        assert region.seen == "cut brain"
+        assert len(take_brain_out(labels, pet, region)[1]) == n_taken
+
+
 @pytest.mark.parametrize(("seed", "field"), [(1_000_011, CROPPED), (1_000_016, CROPPED), (1_000_013, "head_neck")])
 def test_true_lesions_of_phantoms_stay(seed, field):
     patient = make_patient(seed, field, economy=True, family="varied")

@@ -14,7 +14,7 @@ FOOT_MM, CROWN_MM, CHIN_MM, SHOULDER_MM = -700.0, 170.0, -60.0, -120.0
 BRAIN_MM, HEART_MM, KIDNEY_MM, BLADDER_MM = (20.0, 150.0), (-300.0, -210.0), (-480.0, -370.0), (-660.0, -600.0)
 
 
-def body(low=FOOT_MM - 100, high=CROWN_MM + 30, brain_suv=8.0, arms_up=False, injection=False):
+def body(low=FOOT_MM - 100, high=CROWN_MM + 30, brain_suv=8.0, arms_up=False, injection=False, arm_mm=160):
     """An FDG patient of boxes and ellipsoids in LPS; S = 0 is the skull base. Returns the image in LPS order."""
     z = np.arange(low + SPACING_MM / 2, high, SPACING_MM)
     y = np.arange(-200, 200, SPACING_MM) + SPACING_MM / 2
@@ -35,7 +35,7 @@ def body(low=FOOT_MM - 100, high=CROWN_MM + 30, brain_suv=8.0, arms_up=False, in
     tube(0.8, CHIN_MM, CROWN_MM, (95, 78))
     if arms_up:
         for side in (-1, 1):
-            tube(0.8, SHOULDER_MM, CROWN_MM + 150, (45, 45), side * 160)
+            tube(0.8, SHOULDER_MM, CROWN_MM + 150, (45, 45), side * arm_mm)
     put(brain_suv, (85, 0, 0), (65, 80, 65))
     put(10.0, (-255, -40, 40), (45, 40, 45))  # heart
     for side in (-1, 1):
@@ -97,6 +97,42 @@ def test_heart_at_the_top_half_of_a_trunk_scan_is_no_brain():
     assert region.found == "no brain"
 
 
+@pytest.mark.parametrize("arms_up", [False, True])
+@pytest.mark.parametrize("high", [15.0, -20.0, -70.0])
+def test_scan_that_begins_below_the_brain(high, arms_up):
+    """From the skull base, the mouth, the neck: searched is to below the clavicles, far above kidneys and bladder."""
+    region = find_head_neck(body(high=high, arms_up=arms_up))
+    assert region.found == "shoulders"
+    assert KIDNEY_MM[1] + 50 < region.low_mm[2] < SHOULDER_MM - 50
+    assert region.high_mm[2] == pytest.approx(high, abs=SPACING_MM)
+    assert "no brain was recognised" in region.sentence()
+
+
+@pytest.mark.parametrize("high", [15.0, -20.0])
+@pytest.mark.parametrize("arm_mm", [80, 110, 130])
+def test_raised_arms_against_the_head_never_cut_off_the_neck(high, arm_mm):
+    region = find_head_neck(body(high=high, arms_up=True, arm_mm=arm_mm))
+    assert region.low_mm[2] < SHOULDER_MM - 50
+
+
+@pytest.mark.parametrize("thighs_mm", [(0,), (-90, 90)])
+def test_legs_are_no_neck(thighs_mm):
+    """One leg that does not widen; two that widen to a trunk, in a scan that shows the patient upside down."""
+    image = body(high=-150.0)
+    suv = sitk.GetArrayFromImage(image)
+    if len(thighs_mm) == 1:
+        suv[:] = 0
+    y, x = np.ogrid[-200 : 200 : suv.shape[1] * 1j, -300 : 300 : suv.shape[2] * 1j]
+    thighs = np.any([np.hypot(y, x - center) < 70 for center in thighs_mm], axis=0)
+    upper_half = slice(len(suv) // 2 if len(thighs_mm) == 2 else 0, None)
+    suv[upper_half] = 0.8 * thighs
+    legs = sitk.GetImageFromArray(suv)
+    legs.CopyInformation(image)
+    region = find_head_neck(legs)
+    assert region.found == "no brain"
+    assert region.low_mm[2] == pytest.approx(FOOT_MM - 100)
+
+
 def test_short_scans_are_searched_whole():
     region = find_head_neck(body(low=-240.0, high=180.0))
     assert (region.found, region.sentence()) == ("whole", "")
@@ -116,9 +152,9 @@ def test_empty_pet_is_searched_whole():
     assert region.low_mm[0] == pytest.approx(-300.0)
 
 
-def test_real_eyes_to_thigh_scan(shared_data):
-    """Soft-tissue sarcoma of the thigh: seen by eye, brain cut at S -8, shoulders' skin near S -150, heart from S -263,
-    so the search must end between -190 (below the clavicles) and -258."""
+def real_scan(shared_data) -> sitk.Image:
+    """A soft-tissue sarcoma of the thigh, from the eyes down. Seen by eye: brain cut at S -8, shoulders' skin near
+    S -150, heart from S -263."""
     folder = shared_data / "raw_pet_dicom" / "STS_001_FDG_PET" / "image"
     if not folder.is_dir():
         pytest.skip(f"no raw PET at {folder}")
@@ -131,6 +167,20 @@ def test_real_eyes_to_thigh_scan(shared_data):
     step_mm = (last.ImagePositionPatient[2] - first.ImagePositionPatient[2]) / (len(slices) - 1)
     pet.SetSpacing([*map(float, first.PixelSpacing), float(step_mm)])
     pet.SetOrigin([float(x) for x in first.ImagePositionPatient])
-    region = find_head_neck(pet)
+    return pet
+
+
+def test_real_eyes_to_thigh_scan(shared_data):
+    """The search must end between S -190 (below the clavicles) and -258 (above the heart)."""
+    region = find_head_neck(real_scan(shared_data))
     assert region.found == "cut brain"
     assert -258 < region.low_mm[2] < -190
+
+
+@pytest.mark.parametrize("top_mm", [-40, -60, -90])
+def test_real_scan_without_its_brain(shared_data, top_mm):
+    pet = real_scan(shared_data)
+    _, _, k = pet.TransformPhysicalPointToIndex((0.0, 0.0, float(top_mm)))
+    region = find_head_neck(pet[:, :, :k])
+    assert region.found == "shoulders"
+    assert top_mm - 250 < region.low_mm[2] < -190

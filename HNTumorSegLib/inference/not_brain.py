@@ -3,7 +3,8 @@
 Two things must speak against a structure. It lies in the brain: at least half of it in the hot part of the head that
 :mod:`region` finds the head by. And one of the rules for any region of uptake (:mod:`HNTumorSegLib.lesions.barriers`)
 says no: it goes over into what is too large for a lesion, lies in tissue that is hot itself, or is cut off by the end
-of the PET. A tumour of the skull base that touches the brain has cooler tissue on its other sides and stays.
+of the PET. A tumour of the skull base that touches the brain has cooler tissue on its other sides and stays; so does
+what is hotter than any brain.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ BRIDGE_VOXELS = 2
 
 BROKEN_OFF_ML = 250.0
 """A hot part larger than this is the brain, even a cut one; smaller, the end of the scan has left single lobes."""
+
+HOTTEST_BRAIN_SUV = 30.0
+"""Grey matter usually has 5 to 12; with noise and edges that the reconstruction sharpens it stays below this."""
 
 LOOKED_AROUND_MM = 90.0
 """Around a structure: more than 250 ml of brain fit in."""
@@ -153,6 +157,8 @@ def _speaks_against(
     mask = pieces[near] == number
     others = (pieces[near] > 0) & ~mask
     suv_max = float(suv[mask].max())
+    if suv_max > HOTTEST_BRAIN_SUV:
+        return None
     threshold = THRESHOLD_SHARE * suv_max
     if too_large_ml(mask, suv, np.zeros_like(mask), threshold, part.voxel_volume_ml) is not None:
         why = "part of a hot region larger than any lesion"

@@ -24,6 +24,7 @@ from HNTumorSegLib.inference.region import (
     COARSE_MM,
     CUT_BRAIN,
     NO_BRAIN,
+    SHOULDERS,
     HeadNeckRegion,
     sharper_suv,
 )
@@ -140,7 +141,7 @@ def _no_head_neck(hu: np.ndarray | None, grid: Geometry, region: HeadNeckRegion)
             f"The CT shows the inside of a skull, but the PET no brain (nothing as large above SUV {BRAIN_SUV[-1]:g}). "
             "Check tracer, blood sugar and SUV of the PET: lesions may be missed for the same reason."
         )
-    if region.found == NO_BRAIN or (hu is not None and airway_seen(hu, grid)):
+    if region.found in (NO_BRAIN, SHOULDERS) or (hu is not None and airway_seen(hu, grid)):
         return ""
     where = "no brain uptake in the PET" + ("" if hu is None else ", no airway of a neck in the CT")
     return (

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from HNTumorSegLib.geometry import Geometry, resample
+from HNTumorSegLib.inference.shoulders import find_shoulders
 
 COARSE_MM = 5.0
 """Everything here is measured on a grid of this spacing; the region is good to about one such voxel."""
@@ -33,11 +34,16 @@ BELOW_BRAIN_MM = 210.0
 """From the base of the cerebellum to just below the clavicles in a large adult."""
 
 BELOW_BRAIN_TOP_MM = 360.0
+BELOW_SHOULDERS_MM = 100.0
+BELOW_TOP_MM = 230.0
+"""Where no brain is seen, up to 2 cm of it (less than 15 ml) may be in the scan above the neck."""
+
 TOUCHES_TOP_MM = 15.0
 BODY_SUV = 0.3
 BODY_MARGIN_MM = 20.0
 
 WHOLE_SCAN, BRAIN, CUT_BRAIN, NO_BRAIN = "whole", "brain", "cut brain", "no brain"
+SHOULDERS = "shoulders"
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class HeadNeckRegion:
     Attributes:
         low_mm, high_mm: its LPS bounds (outer faces).
         found: ``whole`` (short scan), ``brain``, ``cut brain`` (the scan begins at the skull base or within the
-            brain) or ``no brain`` (long scan in which no brain was seen: all of it is searched).
+            brain), ``shoulders`` (it begins below the brain, at a head or neck above shoulders) or ``no brain`` (long
+            scan in which neither was seen: all of it is searched).
         brain_mm: lowest and highest S coordinate of the brain, or None.
         field_mm: length of the scan from head to foot.
         seen: what was seen of the brain, however long the scan is: ``brain``, ``cut brain`` or ``no brain``.
@@ -81,10 +88,15 @@ class HeadNeckRegion:
                 f"The scan is {self.field_mm / 10:.0f} cm long and {why}: uptake of heart, kidneys or bladder may be "
                 "taken for lesions. Crop the PET to the head and neck, or remove such lesions."
             )
-        how = "the brain" if self.found == BRAIN else "the part of the brain at the top of the scan"
+        how = {
+            BRAIN: "the brain.",
+            CUT_BRAIN: "the part of the brain at the top of the scan.",
+            SHOULDERS: "the shoulders below the neck with which the scan begins; no brain was recognised. If the head "
+            "and neck are elsewhere in this scan, crop the PET to them.",
+        }[self.found]
         return (
             f"Only the head and neck were searched: S {self.low_mm[2]:.0f} to {self.high_mm[2]:.0f} mm "
-            f"({self.length_mm / 10:.0f} of {self.field_mm / 10:.0f} cm), found from {how}."
+            f"({self.length_mm / 10:.0f} of {self.field_mm / 10:.0f} cm), found from {how}"
         )
 
 
@@ -94,8 +106,9 @@ def find_head_neck(pet: sitk.Image) -> HeadNeckRegion:
     In a scan longer than 45 cm the brain is looked for: the hot part (SUV > 4, then > 3) of at least 400 ml in the
     upper half of the scan that fills much of its slice of the body; failing that, a hot part of a head-sized slice
     cut by the top of the scan (eyes-to-thigh acquisitions). Searched is from 4 cm above it to 36 cm below the brain's
-    top or 21 cm below its base, whichever is higher: just below the clavicles. Left to right and front to back, the
-    box is that of the body.
+    top or 21 cm below its base, whichever is higher: just below the clavicles. Without a brain, and where the scan
+    begins with a neck, it is from the top to 10 cm below the shoulders' top, 23 cm at least. Left to right and front
+    to back, the box is that of the body.
 
     Args:
         pet: SUVbw, any orientation; S is read from its geometry.
@@ -115,6 +128,11 @@ def find_head_neck(pet: sitk.Image) -> HeadNeckRegion:
         base = min(brain[0], brain[1] - BRAIN_HEIGHT_MM) if found == BRAIN else brain[0]
         low[2] = max(low[2], brain[1] - BELOW_BRAIN_TOP_MM, base - BELOW_BRAIN_MM)
         high[2] = min(high[2], brain[1] + TOP_MARGIN_MM)
+    elif found == NO_BRAIN:
+        below_top = find_shoulders(_body(suv), COARSE_MM)
+        if below_top is not None:
+            found = SHOULDERS
+            low[2] = max(low[2], high[2] - max(below_top + BELOW_SHOULDERS_MM, BELOW_TOP_MM))
     _crop_to_body(suv, grid, low, high)
     bounds = tuple(float(x) for x in low), tuple(float(x) for x in high)
     return HeadNeckRegion(*bounds, found, brain, field_mm, seen, share)
@@ -125,9 +143,13 @@ def sharper_suv(suv: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(suv, 0.6)
 
 
+def _body(suv: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(suv, 1.0) > BODY_SUV
+
+
 def _find_brain(suv: np.ndarray, grid: Geometry) -> tuple[tuple[float, float] | None, str, float]:
     """Lowest and highest S coordinate of the brain (None if there is none), how it was found, share of its slice."""
-    body = ndimage.gaussian_filter(suv, 1.0) > BODY_SUV
+    body = _body(suv)
     sharper = sharper_suv(suv)
     best_cut: _HotPart | None = None
     cut_share = 0.0
@@ -202,7 +224,7 @@ def _in_slice(component: np.ndarray, body: np.ndarray) -> tuple[float, float]:
 def _crop_to_body(suv: np.ndarray, grid: Geometry, low: np.ndarray, high: np.ndarray) -> None:
     """Narrow ``low`` and ``high`` (LPS mm, changed in place) along L and P to the largest part of the body."""
     z_range = [int(np.clip(round((s - grid.origin_mm[2]) / COARSE_MM), 0, suv.shape[0])) for s in (low[2], high[2])]
-    body = ndimage.gaussian_filter(suv[z_range[0] : z_range[1] + 1], 1.0) > BODY_SUV
+    body = _body(suv[z_range[0] : z_range[1] + 1])
     parts, count = ndimage.label(body)
     if count == 0:
         return
