@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -54,8 +55,8 @@ def main() -> None:
             family=arguments.family,
             anatomy_folder=None if arguments.family == "first" else arguments.anatomy,
         )
-        volumes = sorted(round(t.volume_ml, 1) for t in getattr(patient, "tumours", []) if hasattr(t, "volume_ml"))
-        name = f"{arguments.family} {seed}\n{getattr(patient, 'source', '')}\n{volumes[-4:]} ml"
+        volumes = sorted(round(t.volume_ml, 1) for t in patient.tumours if hasattr(t, "volume_ml"))
+        name = row_label(f"{arguments.family} {seed}", getattr(patient, "source", ""), volumes)
         rows.append((name, *on_common_grid(patient.study.pet, patient.study.ct, patient.truth_on)))
         logging.info("%s", name.replace("\n", " "))
     output.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--suv-max", type=float, default=7.0)
     parser.add_argument("--economy", action="store_true")
     return parser.parse_args()
+
+
+def row_label(patient: str, source: str, volumes_ml: list[float]) -> str:
+    """Patient, anatomy and the largest lesions, in lines that fit beside a row."""
+    if not volumes_ml:
+        return "\n".join(textwrap.wrap(patient, 14) + textwrap.wrap(source, 14))
+    largest = ", ".join(f"{v:g}" for v in volumes_ml[:-5:-1])
+    return "\n".join(textwrap.wrap(patient, 14) + textwrap.wrap(source, 14) + textwrap.wrap(f"{largest} ml", 14))
 
 
 def seeds(text: str) -> list[int]:
@@ -130,7 +139,7 @@ def draw_page(rows: list[tuple], suv_max: float, path: Path) -> None:
     widths = [WIDTH_MM, DEPTH_MM, WIDTH_MM] + [AXIAL_WIDTH_MM * HEIGHT_MM / DEPTH_MM] * len(AXIAL_MM)
     widths += [WIDTH_MM, AXIAL_WIDTH_MM * HEIGHT_MM / DEPTH_MM, WIDTH_MM]
     scale = ROW_INCHES / HEIGHT_MM
-    left, top = 1.0, 0.7
+    left, top = 1.15, 0.7
     size = (left + sum(widths) * scale * 1.02, top + ROW_INCHES * len(rows) * 1.02)
     figure, axes = pyplot.subplots(len(rows), len(widths), figsize=size, squeeze=False, width_ratios=widths)
     for row, (name, pet, ct, truth) in zip(axes, rows, strict=True):
