@@ -32,7 +32,7 @@ from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
-from HNTumorSegLib.phantom.family import FIRST, NODAL
+from HNTumorSegLib.phantom.family import FIRST, NODAL, VARIED
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
 from HNTumorSegLib.training.card_figures import Performance, measure_for_card
@@ -45,7 +45,7 @@ from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
-VERSION = "0.5.0"
+VERSION = "0.6.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -53,7 +53,12 @@ ANATOMY_SOURCE = (
 )
 """What ``--anatomy`` is meant to hold; the licence has to be named with weights trained on it."""
 
+TRAINED_ON = (FIRST, VARIED.name, NODAL.name)
+PATIENTS = ("first:600", "varied:800", "nodal:600", "varied:800")
+"""What it is trained on; new patients are added at the end, as those before keep their seeds."""
+
 CHANGES = (
+    "0.6.0: trained on with more patients.",
     "0.5.0: trained on, with patients of advanced nodal disease; leaves out less of what it is not sure of.",
     "0.4.0: an ensemble, trained on with a loss that asks for honest probabilities.",
     "0.3.0: another network (recipe subpixel), trained on a second phantom family with real organs' shapes.",
@@ -61,7 +66,7 @@ CHANGES = (
     "0.1.0: first default, one network.",
 )
 """Of the default model, for its card."""
-FAST_CHANGES = ("0.5.0: as the default model.", "0.4.0: first of its name.")
+FAST_CHANGES = ("0.6.0: as the default model.", "0.5.0: as the default model.", "0.4.0: first of its name.")
 
 log = logging.getLogger("train_default")
 
@@ -74,12 +79,9 @@ def say(event: ProgressEvent) -> None:
 def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     """What the networks were trained on and how; after what the model they started from says of itself."""
     plan = recipe.training
-    anatomy = "" if options.anatomy is None else f"; the organs of the latter two follow {ANATOMY_SOURCE}"
-    data = (
-        f"synthetic patients of HNTumorSegLib.phantom, {options.cases} of the first family (seeds from 0), "
-        f"{options.varied} of the family 'varied' and {options.nodal} of the family 'nodal' (the seeds after those)"
-        f"{anatomy}; recipe {recipe.name}"
-    )
+    anatomy = "" if options.anatomy is None else f"; the organs of all but the first family follow {ANATOMY_SOURCE}"
+    mix = ", ".join(f"{count} of the family '{family}'" for family, count in options.patients)
+    data = f"synthetic patients of HNTumorSegLib.phantom, by seeds from 0: {mix}{anatomy}; recipe {recipe.name}"
     first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
     then = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
@@ -92,16 +94,10 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
 
 def write_patients(recipe: Recipe, options: argparse.Namespace) -> int:
     """Make the patients to train on that are not in ``--work`` yet; returns how many there are."""
-    varied = PhantomMix(1.0, anatomy_folder=options.anatomy)
-    families = (
-        (options.cases, FIRST_FAMILY),
-        (options.varied, varied),
-        (options.nodal, replace(varied, family=NODAL.name)),
-    )
     n_cases = 0
-    for count, mix in families:
-        seeds = list(range(n_cases, n_cases + count))
-        write_cases(seeds, recipe, options.work / "cases", options.workers, say, mix)
+    for family, count in options.patients:
+        mix = FIRST_FAMILY if family == FIRST else PhantomMix(1.0, anatomy_folder=options.anatomy, family=family)
+        write_cases(list(range(n_cases, n_cases + count)), recipe, options.work / "cases", options.workers, say, mix)
         n_cases += count
     return n_cases
 
@@ -199,20 +195,35 @@ def write_page(card: ModelCard, measured: Path) -> None:
     (folder / f"{card.name}.md").write_text(card_markdown(card, {diagram: DIAGRAM_CAPTION}), encoding="utf-8")
 
 
+def family_and_count(text: str) -> tuple[str, int]:
+    """``varied:800`` as a family and how many patients of it."""
+    family, _, count = text.partition(":")
+    if family not in TRAINED_ON or not count.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not FAMILY:COUNT with one of {', '.join(TRAINED_ON)}")
+    return family, int(count)
+
+
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 23 GB)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 30 GB)")
     parser.add_argument("--out", type=Path, default=BUNDLED / DEFAULT_MODEL, help="folder of the ensemble")
     parser.add_argument("--fast-out", type=Path, default=BUNDLED / FAST_MODEL, help="folder of the one network")
     parser.add_argument("--recipe", default="subpixel")
     parser.add_argument("--members", type=int, default=2, help="networks of the ensemble")
-    parser.add_argument("--cases", type=int, default=600, help="phantom patients of the first family to train on")
-    parser.add_argument("--varied", type=int, default=800, help="and of the family 'varied', by the seeds after those")
-    parser.add_argument("--nodal", type=int, default=600, help="and of the family 'nodal', by the seeds after those")
-    parser.add_argument("--anatomy", type=Path, default=None, help="folder of organ label sets for these two families")
+    parser.add_argument(
+        "--patients",
+        type=family_and_count,
+        nargs="+",
+        default=[family_and_count(text) for text in PATIENTS],
+        metavar="FAMILY:COUNT",
+        help="phantom patients to train on, seeds from 0 in this order (default: " + " ".join(PATIENTS) + ")",
+    )
+    parser.add_argument(
+        "--anatomy", type=Path, default=None, help="folder of organ label sets, for all families but the first"
+    )
     parser.add_argument("--steps", type=int, default=None, help="of the first network")
     parser.add_argument("--learning-rate", type=float, default=None)
-    parser.add_argument("--member-steps", type=int, default=5500, help="of each member, going on from it")
+    parser.add_argument("--member-steps", type=int, default=5000, help="of each member, going on from it")
     parser.add_argument("--member-learning-rate", type=float, default=8e-4)
     parser.add_argument("--start-from", type=Path, default=None, help="model folder in the first network's place")
     parser.add_argument("--evaluate", type=int, default=20, help="held-out patients of the first family")
