@@ -1,0 +1,50 @@
+"""What scripts/train_default.py trains on: that the seeds say which patient is which, and that the card says it too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from HNTumorSegLib.phantom import make_patient
+from HNTumorSegLib.recipes import get_recipe
+from HNTumorSegLib.training.phantom_cases import PhantomMix, case_file, case_of_patient, read_case
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+import train_default
+
+
+def options(tmp_path, *more):
+    return train_default.parse_options(["--work", str(tmp_path), "--workers", "1", *more])
+
+
+def test_patients_follow_each_other_by_family(tmp_path):
+    recipe = get_recipe("subpixel")
+    chosen = options(tmp_path, "--patients", "first:1", "nodal:1", "varied:1")
+    assert train_default.write_patients(recipe, chosen) == 3
+    nodal = read_case(tmp_path / "cases", 1)
+    field = "cropped" if np.random.default_rng([1, 2026]).random(2)[1] < PhantomMix.cropped_share else "head_neck"
+    same = case_of_patient(1, make_patient(1, field, economy=True, family="nodal"), recipe)
+    np.testing.assert_array_equal(nodal.labels, same.labels)
+    np.testing.assert_array_equal(nodal.inputs, same.inputs)
+    assert not case_file(tmp_path / "cases", 3).exists()
+
+
+def test_the_card_names_them_in_their_order(tmp_path):
+    recipe = get_recipe("subpixel")
+    usual = train_default.training_history(recipe, options(tmp_path))
+    families = [part.partition(":") for part in train_default.PATIENTS]
+    places = [usual.index(f"{count} of the family '{family}'") for family, _, count in families[:3]]
+    assert places == sorted(places)
+    assert "CC BY 4.0" not in usual
+    assert "CC BY 4.0" in train_default.training_history(recipe, options(tmp_path, "--anatomy", str(tmp_path)))
+
+
+@pytest.mark.parametrize("wrong", ["held_out:20", "varied", "varied:-1", "varied:many"])
+def test_families_that_are_not_trained_on(tmp_path, wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        options(tmp_path, "--patients", wrong)
+    assert stopped.value.code == 2
+    assert f"'{wrong}' is not FAMILY:COUNT" in capsys.readouterr().err
