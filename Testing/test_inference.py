@@ -40,15 +40,6 @@ def test_decision_is_the_most_probable_class():
     np.testing.assert_array_equal(decide(*tie), [0, 1])
 
 
-def test_decision_with_a_threshold_asks_for_tumour_first_and_for_its_kind_then():
-    background, primary, node = np.array([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.62, 0.18, 0.2], [0.55, 0.0, 0.45]]).T
-    np.testing.assert_array_equal(decide(background, primary, node), [0, 0, 0, 0])
-    np.testing.assert_array_equal(decide(background, primary, node, 0.5), [0, 1, 0, 0])
-    np.testing.assert_array_equal(decide(background, primary, node, 0.44), [1, 1, 0, 2])
-    p = np.random.default_rng(3).dirichlet((1, 1), 500).T
-    np.testing.assert_array_equal(decide(*p, np.zeros(500), 0.5), decide(*p, np.zeros(500)))
-
-
 def test_entropy_is_0_when_sure_and_1_when_lost():
     p = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0]], np.float32).T
     np.testing.assert_allclose(normalised_entropy(*p), [0, 1, np.log(2) / np.log(3)], atol=1e-6)

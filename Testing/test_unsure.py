@@ -84,20 +84,12 @@ class HalfHearted(torch.nn.Module):
         return torch.cat([torch.zeros_like(logit), logit, torch.full_like(logit, -20.0)], dim=1)
 
 
-def delineation(**settings):
-    card = replace(CARD, recipe=replace(CARD.recipe, **settings))
-    return Delineator.from_networks(card, [HalfHearted()], "cpu").delineate(make_study())
-
-
-def test_a_delineation_keeps_to_its_recipes_threshold():
-    answers = [delineation(tumour_threshold=threshold) for threshold in (0.0, 0.5, 0.75)]
-    usual, half, above_all = (np.count_nonzero(sitk.GetArrayViewFromImage(a.labels)) for a in answers)
-    assert usual == half > 0
-    assert above_all == 0
-
-
 def test_a_delineation_says_what_it_left_out():
-    everything, sure = delineation(minimum_certainty=0.0), delineation(minimum_certainty=0.8)
+    def delineation(minimum_certainty):
+        card = replace(CARD, recipe=replace(CARD.recipe, minimum_certainty=minimum_certainty))
+        return Delineator.from_networks(card, [HalfHearted()], "cpu").delineate(make_study())
+
+    everything, sure = delineation(0.0), delineation(0.8)
     assert sitk.GetArrayViewFromImage(everything.labels).any()
     assert not any("not sure" in warning for warning in everything.warnings)
     assert not sitk.GetArrayViewFromImage(sure.labels).any()
@@ -106,7 +98,6 @@ def test_a_delineation_says_what_it_left_out():
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.0, float("nan")])
-@pytest.mark.parametrize("what", ["minimum_certainty", "tumour_threshold"])
-def test_a_probability_that_is_none(what, wrong):
-    with pytest.raises(ModelError, match=what):
-        replace(CARD.recipe, **{what: wrong})
+def test_a_certainty_that_is_no_share(wrong):
+    with pytest.raises(ModelError, match="minimum_certainty"):
+        replace(CARD.recipe, minimum_certainty=wrong)

@@ -142,7 +142,7 @@ class Delineator:
         began = time.perf_counter()
         progress(ProgressEvent(STAGE, NETWORK_SPAN[1], "resampling to the reference grid"))
         foreground = primary_and_node(answer.foreground, self.card.classes)
-        images = images_on_reference(foreground, grid, reference_image, answer.spread, recipe.tumour_threshold)
+        images = images_on_reference(foreground, grid, reference_image, answer.spread)
         labels, sentences = judged(images.labels, study, region, self.card, warnings, highest_suv=highest_suv)
         labels, unsure = take_unsure_out(
             labels, images.primary, images.node, recipe.minimum_certainty, recipe.minimum_lesion_ml

@@ -35,23 +35,18 @@ class ReferenceImages:
 
 
 def images_on_reference(
-    foreground: np.ndarray,
-    grid: Geometry,
-    reference: sitk.Image,
-    spread: np.ndarray | None = None,
-    tumour_threshold: float = 0.0,
+    foreground: np.ndarray, grid: Geometry, reference: sitk.Image, spread: np.ndarray | None = None
 ) -> ReferenceImages:
-    """Resample probabilities linearly onto the reference grid, then decide each voxel there (Nikulin et al. 2023).
+    """Resample probabilities linearly onto the reference grid, then decide each voxel (Nikulin et al. 2023).
 
-    How is told at :func:`decide`. Uncertainty is the entropy of background, primary tumour and node over log 3. Only
-    the box that can hold tumour is computed, so the cost does not grow with the CT.
+    The decision is the most probable of background, primary tumour and node. Uncertainty is the entropy of the three
+    over log 3. Only the box that can hold tumour is computed, so the cost does not grow with the CT.
 
     Args:
         foreground: float32 (2, Z, Y, X), probability of primary tumour and of node on ``grid``.
         grid: the model's grid.
         reference: the PET or the CT; only its grid is used.
         spread: float32 (Z, Y, X) of the ensemble on ``grid``, if there is one.
-        tumour_threshold: as in :func:`decide`.
     """
     target = Geometry.from_image(reference)
     images = ReferenceImages(
@@ -66,7 +61,7 @@ def images_on_reference(
         probabilities = [image_from_array(p, grid) for p in foreground]
         apart = None if spread is None else image_from_array(spread, grid)
         for slab in _slabs(*box):
-            _fill(images, probabilities, target, slab, tumour_threshold)
+            _fill(images, probabilities, target, slab)
             if apart is not None:
                 _paste(images.spread, sitk.GetArrayFromImage(resample(apart, target.crop(*slab))), slab)
     for image in (images.labels, images.primary, images.node, images.uncertainty, images.spread):
@@ -81,31 +76,19 @@ def _slabs(start: Index, size: Index) -> Iterator[Box]:
         yield (*start[:2], k), (*size[:2], min(SLAB_SLICES, start[2] + size[2] - k))
 
 
-def _fill(
-    images: ReferenceImages, probabilities: list[sitk.Image], target: Geometry, box: Box, tumour_threshold: float
-) -> None:
+def _fill(images: ReferenceImages, probabilities: list[sitk.Image], target: Geometry, box: Box) -> None:
     """Resample, decide and write the voxels of one box."""
     part = target.crop(*box)
     primary, node = (np.clip(sitk.GetArrayFromImage(resample(p, part)), 0.0, 1.0) for p in probabilities)
     background = np.clip(1.0 - primary - node, 0.0, 1.0)
     _paste(images.primary, primary, box)
     _paste(images.node, node, box)
-    _paste(images.labels, decide(background, primary, node, tumour_threshold), box)
+    _paste(images.labels, decide(background, primary, node), box)
     _paste(images.uncertainty, normalised_entropy(background, primary, node), box)
 
 
-def decide(background: np.ndarray, primary: np.ndarray, node: np.ndarray, tumour_threshold: float = 0.0) -> np.ndarray:
-    """Class of each voxel, unsigned 8-bit: 0, 1 (primary tumour) or 2 (node); the lower on a tie.
-
-    Without a threshold it is the most probable of the three. That loses the rim of a lesion, and more so of one whose
-    kind is in doubt: tumour of either kind is likelier than not, yet neither kind is likelier than background. With
-    ``tumour_threshold`` a voxel is tumour when both kinds together exceed it, of the kind that is more probable. The
-    threshold that maximises the expected Dice of calibrated probabilities is half of that Dice, thus below 0.5
-    (Lipton et al., ECML PKDD 2014;8725:225).
-    """
-    if tumour_threshold:
-        kind = np.where(node > primary, LABEL_NODE, LABEL_PRIMARY)
-        return np.where(primary + node > tumour_threshold, kind, 0).astype(np.uint8)
+def decide(background: np.ndarray, primary: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """The most probable class of each voxel, unsigned 8-bit: 0, 1 (primary tumour) or 2 (node); the lower on a tie."""
     labels = np.where(primary > background, LABEL_PRIMARY, 0).astype(np.uint8)
     labels[node > np.maximum(primary, background)] = LABEL_NODE
     return labels

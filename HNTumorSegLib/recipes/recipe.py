@@ -88,8 +88,6 @@ class Recipe:
         minimum_lesion_ml: smaller structures are dropped.
         minimum_certainty: structures with a lower mean probability of tumour are left out, and named to the user; to
             be fitted on patients the model was not trained on, see ``inference/unsure.py``; 0: all are kept.
-        tumour_threshold: where a model delineates tumours, a voxel is tumour when the probabilities of its tumour
-            classes together exceed this, see ``inference/to_reference.py``; 0: when one of them is the highest of all.
         training: loss, optimiser and schedule, in words and numbers (read by ``training/plan.py``).
         deviations: where this differs from the publication, one sentence each.
         classes: what the network's output maps mean, background first.
@@ -120,18 +118,17 @@ class Recipe:
     crf: dict[str, float] = field(default_factory=dict)
     one_pass: bool = False
     minimum_certainty: float = 0.0
-    tumour_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if set(self.flip_axes) - set("zyx") or len(set(self.flip_axes)) != len(self.flip_axes):
             raise ModelError(
                 f"Recipe '{self.name}': flip_axes holds letters of 'zyx', once each, not '{self.flip_axes}'."
             )
-        for what in ("minimum_certainty", "tumour_threshold"):
-            if not 0 <= getattr(self, what) < 1:
-                raise ModelError(
-                    f"Recipe '{self.name}': {what} is a probability from 0 to below 1, not {getattr(self, what)}."
-                )
+        if not 0 <= self.minimum_certainty < 1:
+            raise ModelError(
+                f"Recipe '{self.name}': minimum_certainty is a mean probability from 0 to below 1, not "
+                f"{self.minimum_certainty}."
+            )
         if len(self.classes) < 2:
             raise ModelError(f"Recipe '{self.name}' needs the background and at least one class, not {self.classes}.")
         if any(not 0 <= c < len(self.classes) for c in self.class_of_label):
