@@ -20,6 +20,7 @@ from HNTumorSegLib.phantom.painter import AIRWAYS, paint_patient, paint_table, p
 from HNTumorSegLib.phantom.patient import CROPPED, HEAD_NECK, WHOLE_BODY
 from HNTumorSegLib.phantom.placement import FieldCanvas, Placement
 from HNTumorSegLib.phantom.scanner import IDENTITY
+from HNTumorSegLib.phantom.settling import at_true_size, settled
 from HNTumorSegLib.phantom.shapes import Profile
 from HNTumorSegLib.phantom.structure import Structure
 from HNTumorSegLib.phantom.varied_anatomy import VariedAnatomy
@@ -207,10 +208,13 @@ def _tissue_grid(
 
 
 def _fitting(drawn: list, painting, placement: Placement, airways: list[Structure]) -> list[VariedTumour]:  # noqa: ANN001
-    """Those lesions of which enough lies in tissue and that no other lesion swallows."""
+    """Those lesions of which enough lies in tissue and that no other lesion swallows, where they came to lie."""
     kept: list[VariedTumour] = []
     canvas = painting.canvas
-    for tumour in drawn:
+    for new in drawn:
+        tumour = settled(at_true_size(new, placement), painting, airways)
+        if tumour is None:
+            continue
         at, radius = _point(tumour), (tumour.volume_ml * 239) ** (1 / 3)
         if any(o.shape.distance(*at) < 0.3 * radius or tumour.shape.distance(*_point(o)) < 0 for o in kept):
             continue

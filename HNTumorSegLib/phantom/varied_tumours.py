@@ -40,6 +40,10 @@ LEVEL_FACTORS = {  # subsite: factor to the weights of the levels
 }
 
 
+LARGEST_NODE_ML = {"retropharyngeal": 5.0, "Ia": 8.0, "VI": 8.0}
+"""Behind the pharynx is room for two centimetres, below the chin and before the trachea for a little more."""
+
+
 @dataclass
 class Blob:
     """Lobes that run into each other; ``wobble_mm`` roughens the surface."""
@@ -75,9 +79,9 @@ class Blob:
         share = np.mean(self.distance(x, y, z) < 0)
         return float(share * np.prod(high - low) / 1000)
 
-    def scaled(self, factor: float) -> Blob:
-        """The same shape, larger or smaller about its centre."""
-        middle = np.asarray(self.center)
+    def scaled(self, factor: float, about: np.ndarray | None = None) -> Blob:
+        """The same shape, larger or smaller about its centre or about a point."""
+        middle = np.asarray(self.center if about is None else about)
         lobes = [
             replace(
                 lobe,
@@ -87,6 +91,11 @@ class Blob:
             for lobe in self.lobes
         ]
         return Blob(lobes, self.wobble_mm * factor, self.lattice)
+
+    def moved(self, offset_mm: np.ndarray) -> Blob:
+        """The same lobes elsewhere; the surface's roughness stays where it is."""
+        lobes = [replace(lobe, center=tuple(np.asarray(lobe.center) + offset_mm)) for lobe in self.lobes]
+        return Blob(lobes, self.wobble_mm, self.lattice)
 
 
 @dataclass
@@ -227,7 +236,7 @@ class VariedTumourDraw:
         """A nodal metastasis; with ``near`` it lies against that lesion."""
         r, family = self.rng, self.family
         volume = float(np.clip(family.node_median_ml * np.exp(r.normal(0, family.node_spread)), SMALLEST_ML, 70))
-        level = self._level(site)
+        level = self._level(site, volume)
         if near is None:
             own = side if r.random() < 0.75 else -side
             _, center, spread = NODE_LEVELS[level]
@@ -235,6 +244,7 @@ class VariedTumourDraw:
             center = center + np.sign(center[0]) * np.array([0.25 * max(0.0, radius_of(volume) - 8), 0, 0])
         else:
             level = near.site if near.kind == NODE else "IIa"
+            volume = min(volume, LARGEST_NODE_ML.get(level, volume))
             reach = radius_of(near.volume_ml) + radius_of(volume)
             direction = r.standard_normal(3) * (0.4, 0.7, 1.0)
             if near.kind == PRIMARY:
@@ -250,8 +260,8 @@ class VariedTumourDraw:
         shape = self.blob(center, volume, lobes, 0.18, r.uniform(0.08, 0.18) if matted else r.uniform(0.01, 0.1))
         return self.finish(NODE, level, shape, volume, suv, self.core(shape, volume, family.node_necrosis, 4))
 
-    def _level(self, site: str) -> str:
+    def _level(self, site: str, volume_ml: float) -> str:
         factors = LEVEL_FACTORS[site]
-        names = list(NODE_LEVELS)
+        names = [n for n in NODE_LEVELS if volume_ml <= LARGEST_NODE_ML.get(n, np.inf)]
         weights = np.array([NODE_LEVELS[n][0] * factors.get(n, 1.0) for n in names])
         return names[int(self.rng.choice(len(names), p=weights / weights.sum()))]
