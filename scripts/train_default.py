@@ -58,7 +58,7 @@ PATIENTS = ("first:600", "varied:800", "nodal:600", "varied:800")
 """What it is trained on; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
-    "0.6.0: trained on with more patients.",
+    "0.6.0: trained on with more patients; measured on patients whose lesions lie in soft tissue, others than before.",
     "0.5.0: trained on, with patients of advanced nodal disease; leaves out less of what it is not sure of.",
     "0.4.0: an ensemble, trained on with a loss that asks for honest probabilities.",
     "0.3.0: another network (recipe subpixel), trained on a second phantom family with real organs' shapes.",
