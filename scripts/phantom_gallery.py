@@ -79,10 +79,9 @@ def parse() -> argparse.Namespace:
 
 def row_label(patient: str, source: str, volumes_ml: list[float]) -> str:
     """Patient, anatomy and the largest lesions, in lines that fit beside a row."""
-    if not volumes_ml:
-        return "\n".join(textwrap.wrap(patient, 14) + textwrap.wrap(source, 14))
     largest = ", ".join(f"{v:g}" for v in volumes_ml[:-5:-1])
-    return "\n".join(textwrap.wrap(patient, 14) + textwrap.wrap(source, 14) + textwrap.wrap(f"{largest} ml", 14))
+    parts = (patient, source, f"{largest} ml" if largest else "")
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, 14))
 
 
 def seeds(text: str) -> list[int]:

@@ -26,8 +26,8 @@ def find_shoulders(body: np.ndarray, spacing_mm: float) -> float | None:
     """How far below the top of the scan the shoulders begin, mm; None where there is no neck above shoulders.
 
     The body's largest part is followed from the topmost slice down: it begins as one head or neck, alone or between
-    two arms, becomes as narrow as a neck, and then wider than any head within one slice or a few. A trunk, thighs, or
-    arms that lie against the head at the top are not taken for a neck.
+    two arms, is as narrow as a neck, and becomes wider than any head. A trunk, thighs, or arms that lie against the
+    head at the top are not taken for a neck.
 
     Args:
         body: zyx, True within the body; axes along S, P, L, the last slice is the topmost.

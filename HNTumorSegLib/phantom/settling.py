@@ -40,7 +40,10 @@ def at_true_size(tumour: VariedTumour, placement: Placement) -> VariedTumour:
 
 
 def settled(tumour: VariedTumour, painting: Painting, airways: list[Structure]) -> VariedTumour | None:
-    """The lesion where it is, or moved a little, or None where there is no place for it within reach."""
+    """The lesion where it is, or moved by the smallest of :data:`STEPS_MM` that suffices, or None where none does.
+
+    ``painting`` is the patient without lesions: its density (HU) tells bone, ``airways`` and its labels what cuts.
+    """
     if _fits(tumour, painting, airways)[0]:
         return tumour
     sides = (-1.0, 0.0, 1.0)

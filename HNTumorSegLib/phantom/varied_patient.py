@@ -78,7 +78,8 @@ def make_varied_patient(
     """The patient of that seed and family, see :func:`HNTumorSegLib.phantom.make_patient`."""
     if field_of_view not in (HEAD_NECK, CROPPED, WHOLE_BODY):
         raise InputError(f"Field of view '{field_of_view}' is unknown; use {HEAD_NECK}, {CROPPED} or {WHOLE_BODY}.")
-    # Streams of their own: the same seed has the same body and lesions, whatever the grids.
+    # Streams of their own: the same seed has the same body and draws the same lesions, whatever the grids. Where these
+    # settle is judged by what of them lies in the scan.
     streams = np.random.SeedSequence([2023, family.stream, seed]).spawn(4)
     rng, lesion_rng, tissue_rng, scan_rng = (np.random.default_rng(stream) for stream in streams)
     whole_body = field_of_view == WHOLE_BODY
