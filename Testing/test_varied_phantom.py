@@ -103,6 +103,16 @@ def test_without_tumours_the_patient_is_healthy_and_otherwise_the_same(patient):
     assert np.median(change) < 0.05
 
 
+def test_tonsils_and_parotids_get_no_hotter_than_in_people():
+    """112 patients of Nucl Med Commun 2009 (doi:10.1097/MNM.0b013e3283299a52): SUVmax 8 and 4; means of both sides."""
+    anatomy = VariedAnatomy(np.random.default_rng(3), HELD_OUT, False, 1.0)
+    tonsils, parotids = (
+        [np.sqrt(np.prod(anatomy.pair(*of))) for _ in range(3000)] for of in ((3.9, 0.38), (1.9, 0.35))
+    )
+    assert 6 < max(tonsils) < 8.3
+    assert 3 < max(parotids) < 4.1
+
+
 def test_some_patients_are_drawn_without_lesion_some_without_primary():
     draws = [tumours(seed) for seed in range(250)]
     assert 0.05 < np.mean([len(d) == 0 for d in draws]) < 0.18

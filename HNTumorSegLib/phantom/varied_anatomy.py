@@ -24,6 +24,9 @@ from HNTumorSegLib.phantom.varied_trunk import varied_trunk
 
 # Drawn from the source anatomy's labels instead.
 FROM_LABELS = {"parotid", "submandibular", "mandible", "ramus", "eye", "canal", "cord"}
+HOTTEST_RATIO = 2.1
+"""No uptake but a lesion's exceeds its median by more, which leaves 8 in tonsils and 4 in parotids (same source)."""
+
 PHYSIOLOGIC_RATIO = 1.45
 """Left and right of a pair differ by no more than this."""
 
@@ -46,8 +49,8 @@ class VariedAnatomy(AnatomyDraw):
         self.teeth: list[Point] = []
 
     def log_suv(self, median: float, spread: float = 0.3) -> float:
-        """A log-normal uptake, as wide as the family has it."""
-        return float(median * np.exp(self.rng.normal(0, spread * self.family.uptake_spread)))
+        """A log-normal uptake, as wide as the family has it, but no hotter than it gets in people."""
+        return float(median * min(np.exp(self.rng.normal(0, spread * self.family.uptake_spread)), HOTTEST_RATIO))
 
     def pair(self, median: float, spread: float) -> tuple[float, float]:
         """Uptake of the right and the left of a pair."""
