@@ -6,13 +6,18 @@ from collections.abc import Sequence
 
 import SimpleITK as sitk
 
+from HNTumorSegLib.inference.further_primaries import call_further_primaries_nodes
+from HNTumorSegLib.inference.further_primaries import sentence as further_primaries_sentence
 from HNTumorSegLib.inference.not_brain import sentence as brain_sentence
 from HNTumorSegLib.inference.not_brain import take_brain_out
 from HNTumorSegLib.inference.plausibility import implausible
 from HNTumorSegLib.inference.region import HeadNeckRegion
+from HNTumorSegLib.inference.to_reference import ReferenceImages
 from HNTumorSegLib.inference.tumour_classes import tumour_sentence
+from HNTumorSegLib.inference.unsure import sentence as unsure_sentence
+from HNTumorSegLib.inference.unsure import take_unsure_out
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.recipes.recipe import CT
+from HNTumorSegLib.recipes.recipe import CT, Recipe
 from HNTumorSegLib.study.study import Study
 
 UPTAKE_MIN_SUV = 1.0
@@ -53,3 +58,20 @@ def judged(
             "Check that the PET holds SUV."
         )
     return labels, [sentence for sentence in sentences if sentence] + list(remarks) + implausible(study, region)
+
+
+def settled(labels: sitk.Image, images: ReferenceImages, recipe: Recipe) -> tuple[sitk.Image, list[str]]:
+    """The labels without what the model is not sure of and with one primary, as the recipe says; and what to tell.
+
+    Args:
+        labels: unsigned 8-bit: 0 background, 1 primary tumour, 2 lymph-node metastasis.
+        images: the probabilities, on the same grid.
+        recipe: its ``minimum_certainty``, ``further_primary_share`` and ``minimum_lesion_ml``.
+    """
+    probabilities = images.primary, images.node
+    labels, unsure = take_unsure_out(labels, *probabilities, recipe.minimum_certainty, recipe.minimum_lesion_ml)
+    labels, nodes = call_further_primaries_nodes(
+        labels, *probabilities, recipe.further_primary_share, recipe.minimum_lesion_ml
+    )
+    sentences = unsure_sentence(unsure, recipe.minimum_certainty), further_primaries_sentence(nodes)
+    return labels, [sentence for sentence in sentences if sentence]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from HNTumorSegLib.errors import InputError, ModelError
 from HNTumorSegLib.geometry import Geometry
-from HNTumorSegLib.inference.after_network import UPTAKE_MIN_SUV, judged
+from HNTumorSegLib.inference.after_network import UPTAKE_MIN_SUV, judged, settled
 from HNTumorSegLib.inference.crf import CrfWeights, refine_lesions
 from HNTumorSegLib.inference.delineation import Delineation
 from HNTumorSegLib.inference.device import ComputeDevice, choose_device, return_freed_memory
@@ -20,8 +20,6 @@ from HNTumorSegLib.inference.preprocess import model_grid, network_input, suv_on
 from HNTumorSegLib.inference.region import find_head_neck
 from HNTumorSegLib.inference.to_reference import images_on_reference
 from HNTumorSegLib.inference.tumour_classes import check_tumour_classes, primary_and_node
-from HNTumorSegLib.inference.unsure import sentence as unsure_sentence
-from HNTumorSegLib.inference.unsure import take_unsure_out
 from HNTumorSegLib.models.card import OWN_ENGINE, ModelCard
 from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, resolve_model
@@ -144,11 +142,7 @@ class Delineator:
         foreground = primary_and_node(answer.foreground, self.card.classes)
         images = images_on_reference(foreground, grid, reference_image, answer.spread)
         labels, sentences = judged(images.labels, study, region, self.card, warnings, highest_suv=highest_suv)
-        labels, unsure = take_unsure_out(
-            labels, images.primary, images.node, recipe.minimum_certainty, recipe.minimum_lesion_ml
-        )
-        if unsure:
-            sentences.append(unsure_sentence(unsure, recipe.minimum_certainty))
+        labels, remarks = settled(labels, images, recipe)
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(
@@ -160,7 +154,7 @@ class Delineator:
             card=self.card,
             device=device.description,
             timings_s=timings_s,
-            warnings=sentences,
+            warnings=sentences + remarks,
             spread=images.spread,
         )
 

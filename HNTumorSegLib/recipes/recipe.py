@@ -88,6 +88,9 @@ class Recipe:
         minimum_lesion_ml: smaller structures are dropped.
         minimum_certainty: structures with a lower mean probability of tumour are left out, and named to the user; to
             be fitted on patients the model was not trained on, see ``inference/unsure.py``; 0: all are kept.
+        further_primary_share: a structure called primary that lies apart from the main one stays primary where the
+            share of primary in its probability of tumour is at least this, else it is called a node and the user is
+            told, see ``inference/further_primaries.py``; 0: all stay.
         training: loss, optimiser and schedule, in words and numbers (read by ``training/plan.py``).
         deviations: where this differs from the publication, one sentence each.
         classes: what the network's output maps mean, background first.
@@ -118,6 +121,7 @@ class Recipe:
     crf: dict[str, float] = field(default_factory=dict)
     one_pass: bool = False
     minimum_certainty: float = 0.0
+    further_primary_share: float = 0.0
 
     def __post_init__(self) -> None:
         if set(self.flip_axes) - set("zyx") or len(set(self.flip_axes)) != len(self.flip_axes):
@@ -128,6 +132,10 @@ class Recipe:
             raise ModelError(
                 f"Recipe '{self.name}': minimum_certainty is a mean probability from 0 to below 1, not "
                 f"{self.minimum_certainty}."
+            )
+        if not 0 <= self.further_primary_share <= 1:
+            raise ModelError(
+                f"Recipe '{self.name}': further_primary_share is a share from 0 to 1, not {self.further_primary_share}."
             )
         if len(self.classes) < 2:
             raise ModelError(f"Recipe '{self.name}' needs the background and at least one class, not {self.classes}.")
