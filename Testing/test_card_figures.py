@@ -79,6 +79,17 @@ def test_the_organ_beside_an_error():
     assert "mandible" in organ_near(patient, jaw)
 
 
+@pytest.mark.parametrize("seed", [1_000_021, 1_000_022, 1_000_023])
+def test_left_is_the_patients_left_also_in_mirrored_anatomies(seed):
+    """In LPS the patient's left has the higher x, whatever the drawn anatomy calls it."""
+    patient = make_patient(seed, economy=True, family="varied")
+    for side in (-1, 1):
+        there, middle = patient._placement.find_lps([(side * 58, 0, 0), (0, 0, 0)])
+        words = organ_near(patient, tuple(there))
+        assert ("left" in words) == (there[0] > middle[0])
+        assert ("right" in words) == (there[0] < middle[0])
+
+
 def test_the_whole_run_and_going_on(tmp_path):
     delineator = Delineator("default", "cpu")
     plan = HeldOut(patients=1, negatives=0, family="first", economy=True)

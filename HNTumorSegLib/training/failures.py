@@ -128,12 +128,12 @@ def in_words(failure: Failure, patient: object) -> str:
 def organ_near(patient: VariedPatient, center_mm: tuple[float, float, float]) -> str:
     """``in the left parotid`` or ``8 mm from the mandible``; empty when no labelled organ is within 25 mm."""
     from HNTumorSegLib.phantom.atlas import CODES
-    from HNTumorSegLib.phantom.placement import FieldCanvas
+    from HNTumorSegLib.phantom.organs import organ_labels
 
     size, spacing = 27, 2.0
     origin = tuple(x - spacing * (size - 1) / 2 for x in center_mm)
     grid = Geometry((size,) * 3, (spacing,) * 3, origin, tuple(np.eye(3).ravel().tolist()))
-    labels = FieldCanvas(grid, patient._placement).labels()
+    labels = sitk.GetArrayFromImage(organ_labels(patient, grid, CODES))
     middle = np.ones(grid.shape_zyx, bool)
     middle[(size // 2,) * 3] = False
     distance = ndimage.distance_transform_edt(middle) * spacing
