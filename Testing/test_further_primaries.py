@@ -43,7 +43,7 @@ def test_only_what_lies_apart_and_is_doubted_becomes_a_node(images):
     assert (changed.GetOrigin(), changed.GetDirection()) == (labels.GetOrigin(), labels.GetDirection())
     (called,) = found
     assert called.volume_ml == pytest.approx(3 * 4 * 4 * 0.02)
-    assert called.primary_share == pytest.approx(0.8)
+    assert called.share == pytest.approx(0.8)
     middle_mm = labels.TransformContinuousIndexToPhysicalPoint((13.5, 6.5, 13.0))
     assert called.center_mm == pytest.approx(middle_mm)
     text = sentence(found)
@@ -56,7 +56,7 @@ def test_the_share_decides(images):
     _, (labels, primary, node) = images
     assert call_further_primaries_nodes(labels, primary, node, 0.79) == (labels, [])
     both, found = call_further_primaries_nodes(labels, primary, node, 0.99)
-    assert [round(c.primary_share, 2) for c in found] == [0.8, 0.98]
+    assert [round(c.share, 2) for c in found] == [0.8, 0.98]
     array = sitk.GetArrayFromImage(both)
     assert (array[CERTAIN] == 2).all()
     assert (array[MAIN] == 1).all()

@@ -44,7 +44,7 @@ def test_only_the_unsure_structure_goes(images):
     assert (kept.GetOrigin(), kept.GetDirection()) == (labels.GetOrigin(), labels.GetDirection())
     (unsure,) = found
     assert unsure.volume_ml == pytest.approx(2 * 3 * 4 * 0.02)
-    assert unsure.certainty == pytest.approx(0.6)
+    assert unsure.share == pytest.approx(0.6)
     middle_ijk = (17.5, 5.0, 12.5)
     expected_mm = labels.TransformContinuousIndexToPhysicalPoint(middle_ijk)
     assert unsure.center_mm == pytest.approx(expected_mm)

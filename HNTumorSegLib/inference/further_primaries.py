@@ -10,30 +10,18 @@ The probabilities stay as they are, so such a lesion's score, the mean probabili
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
 from HNTumorSegLib.geometry import Geometry, image_from_array
+from HNTumorSegLib.inference.named_structures import NamedStructure, in_words, named_structures
 from HNTumorSegLib.inference.not_brain import numbered_pieces
 from HNTumorSegLib.lesions.codes import LABEL_NODE, LABEL_PRIMARY
 from HNTumorSegLib.lesions.lesion_set import box_of_nonzero
 
 PART_MM = 5.0
 """A structure that comes as near to the primary is part of it."""
-NAMED = 5
-"""At most so many structures are named with their place; the rest are counted."""
-
-
-@dataclass(frozen=True)
-class CalledNode:
-    """One structure that was made a node: volume, share of primary in its probability of tumour, LPS position."""
-
-    volume_ml: float
-    primary_share: float
-    center_mm: tuple[float, float, float]
 
 
 def call_further_primaries_nodes(
@@ -42,7 +30,7 @@ def call_further_primaries_nodes(
     node_probability: sitk.Image,
     minimum_share: float,
     minimum_lesion_ml: float = 0.0,
-) -> tuple[sitk.Image, list[CalledNode]]:
+) -> tuple[sitk.Image, list[NamedStructure]]:
     """The labels with one primary tumour, and with further ones of which the model is nearly certain.
 
     The primary is the connected structure (26-connectivity) of that class with the highest sum of its probability.
@@ -55,7 +43,8 @@ def call_further_primaries_nodes(
         minimum_lesion_ml: smaller structures are left as they are, they are too small for a lesion.
 
     Returns:
-        The same image when nothing was changed, else a new one; and what became a node, largest first.
+        The same image when nothing was changed, else a new one; and what became a node, largest first, with
+        its share of primary.
     """
     array = sitk.GetArrayViewFromImage(labels)
     box = box_of_nonzero(array == LABEL_PRIMARY) if minimum_share > 0 else None
@@ -78,28 +67,17 @@ def call_further_primaries_nodes(
         return labels, []
     out = sitk.GetArrayFromImage(labels)
     out[box][np.isin(pieces, changed)] = LABEL_NODE
-    corner = np.array([s.start for s in box])
-    centers = np.array(ndimage.center_of_mass(pieces > 0, pieces, changed)) + corner
-    found = [
-        CalledNode(float(volumes_ml[number - 1]), float(share[number - 1]), tuple(float(x) for x in place))
-        for number, place in zip(changed, geometry.to_lps(centers[:, ::-1]), strict=True)
-    ]
-    return image_from_array(out, geometry), sorted(found, key=lambda c: -c.volume_ml)
+    return image_from_array(out, geometry), named_structures(pieces, changed, share, box, geometry)
 
 
-def sentence(found: list[CalledNode]) -> str:
+def sentence(found: list[NamedStructure]) -> str:
     """What was called a node and where it is, for the user; empty when nothing was."""
     if not found:
         return ""
     one = len(found) == 1
-    places = [
-        "{:.2f} ml at L {:.0f}, P {:.0f}, S {:.0f} mm ({:.2f})".format(c.volume_ml, *c.center_mm, c.primary_share)
-        for c in found[:NAMED]
-    ]
-    more = f", and {len(found) - NAMED} smaller" if len(found) > NAMED else ""
     return (
         f"{'1 structure' if one else f'{len(found)} structures'} apart from the primary tumour that looked more like a "
         f"primary than like a node (share of primary in brackets) {'is' if one else 'are'} called "
         f"{'a lymph-node metastasis' if one else 'lymph-node metastases'}, as second primaries are rare: "
-        f"{'; '.join(places)}{more}. Look there; relabel what is a second primary."
+        f"{in_words(found)}. Look there; relabel what is a second primary."
     )
