@@ -47,7 +47,7 @@ def call_further_primaries_nodes(
         its share of primary.
     """
     array = sitk.GetArrayViewFromImage(labels)
-    box = box_of_nonzero(array == LABEL_PRIMARY) if minimum_share > 0 else None
+    box = box_of_nonzero(array) if minimum_share > 0 else None
     if box is None:
         return labels, []
     geometry = Geometry.from_image(labels)

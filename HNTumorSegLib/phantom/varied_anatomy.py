@@ -25,7 +25,8 @@ from HNTumorSegLib.phantom.varied_trunk import varied_trunk
 # Drawn from the source anatomy's labels instead.
 FROM_LABELS = {"parotid", "submandibular", "mandible", "ramus", "eye", "canal", "cord"}
 HOTTEST_RATIO = 2.1
-"""No uptake but a lesion's exceeds its median by more, which leaves 8 in tonsils and 4 in parotids (same source)."""
+"""No uptake but a lesion's exceeds its median by more; this leaves 8 in tonsils and 4 in parotids (same source) as the
+mean of both sides, of which one may be hotter by the root of :data:`PHYSIOLOGIC_RATIO`."""
 
 PHYSIOLOGIC_RATIO = 1.45
 """Left and right of a pair differ by no more than this."""
