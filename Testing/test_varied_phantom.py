@@ -290,7 +290,7 @@ def test_families_share_no_source_patient():
 
 
 def test_what_cannot_be_made_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="first, varied, held_out, nodal"):
+    with pytest.raises(InputError, match="first, varied, held_out, nodal, crossed"):
         make_patient(0, family="other")
     with pytest.raises(InputError, match="Field of view 'knee'"):
         make_patient(0, "knee", family="varied")

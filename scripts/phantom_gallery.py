@@ -67,7 +67,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--family", choices=("first", "varied", "nodal", "held_out"), default="varied")
+    parser.add_argument("--family", choices=("first", "varied", "nodal", "crossed", "held_out"), default="varied")
     parser.add_argument("--field-of-view", choices=("head_neck", "cropped", "whole_body"), default="head_neck")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-7"), metavar="FIRST-LAST")
     parser.add_argument("--anatomy", type=Path, default=present(DATA / "oar_labels"))

@@ -32,7 +32,7 @@ from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
 from HNTumorSegLib.models.loading import write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
-from HNTumorSegLib.phantom.family import FIRST, NODAL, VARIED
+from HNTumorSegLib.phantom.family import CROSSED, FIRST, NODAL, VARIED
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
 from HNTumorSegLib.training.card_figures import Performance, measure_for_card
@@ -53,8 +53,8 @@ ANATOMY_SOURCE = (
 )
 """What ``--anatomy`` is meant to hold; the licence has to be named with weights trained on it."""
 
-TRAINED_ON = (FIRST, VARIED.name, NODAL.name)
-PATIENTS = ("first:600", "varied:1600", "nodal:600")
+TRAINED_ON = (FIRST, VARIED.name, NODAL.name, CROSSED.name)
+PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
 """What it is trained on; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (

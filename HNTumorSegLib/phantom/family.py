@@ -12,7 +12,7 @@ class Family:
     """Ranges from which a patient is drawn; (low, high) is uniform unless said otherwise.
 
     Attributes:
-        name: ``varied``, ``nodal`` or ``held_out``.
+        name: ``varied``, ``nodal``, ``crossed`` or ``held_out``.
         stream: enters every seed, so that no two families share a random number.
         held_out_sources: which part of the source anatomies it uses (the parts share no patient).
         drawn_share: share of patients with drawn anatomy although source anatomies are there.
@@ -29,6 +29,10 @@ class Family:
         node_spread: standard deviation of the logarithm of a node's volume.
         cool_nodes: share of nodes whose uptake hardly exceeds that of inflamed ones.
         node_necrosis: how often a node above 4 ml has a necrotic core.
+        primary_median_ml: of the primaries' volume.
+        beside_primary: how often the first node lies against the primary.
+        crossed: whether the organs lie between where two source anatomies have them, see
+            :mod:`HNTumorSegLib.phantom.crossing`.
     """
 
     name: str
@@ -54,6 +58,9 @@ class Family:
     node_spread: float = 1.15
     cool_nodes: float = 0.2
     node_necrosis: float = 0.45
+    primary_median_ml: float = 8.6
+    beside_primary: float = 0.08
+    crossed: bool = False
 
 
 VARIED = Family(
@@ -111,4 +118,16 @@ NODAL = replace(
     node_necrosis=0.55,
 )
 """``varied`` with advanced nodal disease: large, cool and necrotic nodes, of which the others have too few to learn."""
-FAMILIES = {family.name: family for family in (VARIED, HELD_OUT, NODAL)}
+CROSSED = replace(
+    VARIED,
+    name="crossed",
+    stream=71,
+    drawn_share=0.0,
+    healthy=0.03,
+    more_nodes=2,
+    primary_median_ml=14.0,
+    beside_primary=0.25,
+    crossed=True,
+)
+"""``varied`` with anatomies between two sources; larger primaries, more often with a node against them."""
+FAMILIES = {family.name: family for family in (VARIED, HELD_OUT, NODAL, CROSSED)}

@@ -72,7 +72,8 @@ def make_patient(
         with_tumours: False makes a patient without any lesion.
         atypia: scales how often normal uptake misleads.
         family: ``first``; ``varied`` (for training, see :mod:`HNTumorSegLib.phantom.varied_patient`), ``nodal`` (the
-            same with advanced nodal disease) or ``held_out`` (for evaluation: other source patients, wider ranges).
+            same with advanced nodal disease), ``crossed`` (the same with anatomies between two sources and larger
+            primaries) or ``held_out`` (for evaluation: other source patients, wider ranges).
             All but the first also know the field of view ``cropped``.
         anatomy_folder: organ label sets of real patients (see :mod:`HNTumorSegLib.phantom.atlas`) that give the later
             families their anatomy; None draws it. The first family does not use it.

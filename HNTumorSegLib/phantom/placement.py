@@ -8,6 +8,7 @@ import numpy as np
 
 from HNTumorSegLib.geometry import Geometry
 from HNTumorSegLib.phantom.atlas import DISTANCE_MM, FARTHEST_MM, LABEL_MM, Atlas
+from HNTumorSegLib.phantom.crossing import Crossing
 from HNTumorSegLib.phantom.fields import Lattice
 from HNTumorSegLib.phantom.shapes import Ellipsoid, Profile, Shape
 
@@ -24,7 +25,8 @@ class Placement:
 
     ``matrix`` holds rotation, size and mirroring; ``head_turn`` (nod about x, turn about z, radians) bends the neck;
     ``warps`` are (amplitude_mm, Lattice of 3 components) pairs. ``skin_mm`` is how far the skin lies outside the solid
-    parts of the head, ``body`` the outline of neck and trunk in the frame.
+    parts of the head, ``body`` the outline of neck and trunk in the frame. ``crossing`` moves the organs towards where
+    another source anatomy has them.
     """
 
     atlas: Atlas
@@ -34,6 +36,7 @@ class Placement:
     warps: tuple[tuple[float, Lattice], ...]
     skin_mm: float
     body: Profile
+    crossing: Crossing | None = None
 
     def to_atlas(self, lps: np.ndarray) -> np.ndarray:
         """Positions (n, 3) in the source anatomy."""
@@ -42,7 +45,8 @@ class Placement:
         for amplitude, lattice in self.warps:
             x, y, z = lps.T
             moved = moved + amplitude * np.stack([lattice(x, y, z, a) for a in range(3)], axis=1)
-        return self._bent(moved)
+        bent = self._bent(moved)
+        return bent if self.crossing is None else self.crossing.to_source(bent)
 
     def _bent(self, points: np.ndarray) -> np.ndarray:
         """The head nods and turns about the upper neck, more and more from C6 up to the skull base."""

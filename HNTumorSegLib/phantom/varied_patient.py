@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from HNTumorSegLib.errors import InputError
 from HNTumorSegLib.geometry import Geometry, image_from_array
 from HNTumorSegLib.lesions.codes import LABEL_OF_KIND
 from HNTumorSegLib.phantom.anatomy import BODY_KNOTS
-from HNTumorSegLib.phantom.atlas import Atlas, find_sources, load_atlas, split_sources
+from HNTumorSegLib.phantom.atlas import Atlas, find_sources, group_of, load_atlas, split_sources
+from HNTumorSegLib.phantom.crossing import Crossing, crossing
 from HNTumorSegLib.phantom.drawn_atlas import VARIANTS, drawn_atlas
 from HNTumorSegLib.phantom.family import Family
 from HNTumorSegLib.phantom.fields import Lattice
@@ -37,6 +38,8 @@ CUT_MARGIN_MM = 25.0
 OUTLINE = [(0, -108, 26), (0, -90, -24), (0, -105, -260), (0, 98, 84), (0, 125, -200), (0, 125, -400)]
 OUTLINE_MARGIN_MM = 18.0
 """Foremost and hindmost points of the body in the frame, and what bending and the couch may add."""
+CROSSED_SHARE = (-0.5, 1.0)
+"""How far a crossed anatomy goes from one source's to another's; below 0 it goes away from the other."""
 CUT_AWAY = 0.5
 """A lesion of which airway, skin and organs leave less than this is not drawn."""
 
@@ -87,6 +90,8 @@ def make_varied_patient(
     anatomy = VariedAnatomy(rng, family, whole_body, atypia)
     scanner = draw_varied_scanner(scan_rng, family, economy, whole_body)
     placement = _place_patient(rng, family, atlas, anatomy)
+    if family.crossed:
+        placement = replace(placement, crossing=_choose_crossing(rng, family, atlas, anatomy_folder))
     low, high = _axial_range(rng, placement, field_of_view)
     outline = placement.find_lps(OUTLINE)
     center = tuple((outline.min(axis=0) + outline.max(axis=0))[:2] / 2 + rng.normal(0, 8, 2))
@@ -132,6 +137,21 @@ def choose_source(rng: np.random.Generator, family: Family, anatomy_folder: Path
         )
     name = names[int(share * len(names))]
     return load_atlas(name, sources[name])
+
+
+def _choose_crossing(
+    rng: np.random.Generator, family: Family, atlas: Atlas, anatomy_folder: Path | str | None
+) -> Crossing | None:
+    """Part of the way to another patient's anatomy among the family's sources; None where the anatomy is drawn."""
+    if anatomy_folder is None:
+        return None
+    sources = find_sources(Path(anatomy_folder))
+    names = split_sources(list(sources), family.held_out_sources)
+    others = [name for name in names if group_of(name) != group_of(atlas.name)]
+    if not others:
+        return None
+    other = others[int(rng.integers(len(others)))]
+    return crossing(atlas, load_atlas(other, sources[other]), rng.uniform(*CROSSED_SHARE))
 
 
 def _place_patient(rng: np.random.Generator, family: Family, atlas: Atlas, anatomy: VariedAnatomy) -> Placement:

@@ -146,7 +146,7 @@ class VariedTumourDraw:
         if fate < family.healthy:
             return []
         side = int(r.choice((-1, 1)))
-        out: list[VariedTumour] = []
+        out: list[VariedTumour | None] = []
         site = self._site()
         count = int(np.clip(r.negative_binomial(1.1, 0.32), 0, 10))
         if fate > family.healthy + family.unknown_primary:
@@ -158,8 +158,9 @@ class VariedTumourDraw:
         if family.more_nodes:
             count += int(r.integers(1, family.more_nodes + 1))
         for _ in range(count):
-            near = out[-1] if out and r.random() < (0.3 if out[-1].kind == NODE else 0.08) else None
-            out.append(self.node(side, site, near))
+            last = out[-1] if out else None
+            close = last is not None and r.random() < (0.3 if last.kind == NODE else family.beside_primary)
+            out.append(self.node(side, site, last if close else None))
         return [t for t in out if t is not None]
 
     def _site(self) -> str:
@@ -221,7 +222,7 @@ class VariedTumourDraw:
         r = self.rng
         places = PRIMARY_SITES[site][1]
         center = np.asarray(mirrored(places[int(r.integers(len(places)))], side)) + r.normal(0, 3.5, 3)
-        volume = float(np.clip(8.6 * np.exp(r.normal(0, PRIMARY_SPREAD)), 0.5, 95))
+        volume = float(np.clip(self.family.primary_median_ml * np.exp(r.normal(0, PRIMARY_SPREAD)), 0.5, 95))
         least = LEAST_RECOVERED_SUV * 1.2
         if site in ("oropharynx", "oral cavity"):
             least = max(least, TONSIL_RATIO * self.tonsil_suv * 0.9)

@@ -32,7 +32,7 @@ class PhantomMix:
         varied_share: share of patients of ``family``; the others are of the first.
         cropped_share: share of the varied ones whose scan shows only a part of the head and neck.
         anatomy_folder: organ label sets that drive the varied ones' anatomy; None: it is drawn.
-        family: ``varied``, or ``nodal`` for advanced nodal disease.
+        family: ``varied``, ``nodal`` for advanced nodal disease, or ``crossed`` for anatomies between two sources.
     """
 
     varied_share: float = 0.0
