@@ -45,7 +45,7 @@ from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
-VERSION = "0.7.0"
+VERSION = "0.8.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -58,6 +58,7 @@ PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
 """What it is trained on; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
+    "0.8.0: trained on with anatomies between those of two source patients, and with larger primaries.",
     "0.7.0: trained on with patients whose lesions lie in soft tissue and whose organs are no hotter than in people.",
     "0.6.0: trained on with more patients; measured on patients whose lesions lie in soft tissue, others than before.",
     "0.5.0: trained on, with patients of advanced nodal disease; leaves out less of what it is not sure of.",
@@ -68,6 +69,7 @@ CHANGES = (
 )
 """Of the default model, for its card."""
 FAST_CHANGES = (
+    "0.8.0: as the default model.",
     "0.7.0: as the default model.",
     "0.6.0: as the default model.",
     "0.5.0: as the default model.",
@@ -211,7 +213,7 @@ def family_and_count(text: str) -> tuple[str, int]:
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 30 GB)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 40 GB)")
     parser.add_argument("--out", type=Path, default=BUNDLED / DEFAULT_MODEL, help="folder of the ensemble")
     parser.add_argument("--fast-out", type=Path, default=BUNDLED / FAST_MODEL, help="folder of the one network")
     parser.add_argument("--recipe", default="subpixel")
