@@ -43,7 +43,7 @@ def test_at_a_landmark_on_the_way_lies_what_the_source_has_there(source):
     other = moved(source, rng.normal(0, 8, source.landmarks.shape))
     between = 0.7 * other.landmarks + 0.3 * source.landmarks
     missed = np.linalg.norm(crossing(source, other, 0.7).to_source(between) - source.landmarks, axis=1)
-    assert missed.max() < 3  # the fit may miss a landmark by SMOOTHING's root, or little more
+    assert missed.max() < 3  # the spline is smoothed
     assert np.median(missed) < 1.5
 
 

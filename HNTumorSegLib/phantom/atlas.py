@@ -46,6 +46,8 @@ FARTHEST_MM = 60
 CUT_AREA_MM2 = 2500.0
 """A brain whose highest slice is larger than this goes on above the scan."""
 CACHE_VERSION = 5
+SMOOTHING = 4.0
+"""Of the splines through landmarks, which therefore miss them by a millimetre or two."""
 
 # Where the landmarks lie in the phantom's frame (LPS mm, z = 0 at the hyoid bone), an average adult.
 CANAL_LEVELS_MM = (5.0, -22.0, -60.0, -100.0, -150.0, -200.0)
@@ -100,7 +102,7 @@ class Atlas:
     cut_mm: float = np.inf
 
     def __post_init__(self) -> None:
-        self._to_frame = RBFInterpolator(self.landmarks, self.frame, kernel="linear", degree=1, smoothing=4.0)
+        self._to_frame = RBFInterpolator(self.landmarks, self.frame, kernel="linear", degree=1, smoothing=SMOOTHING)
         self.cut_mm = float(self.cut_mm)
         self._lowest_mm = float(self.landmarks[:, 2].min())
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from HNTumorSegLib.phantom.atlas import Atlas
-
-SMOOTHING = 4.0
-"""Millimetres squared by which landmarks may be missed, as in the fit of an anatomy to the frame."""
+from HNTumorSegLib.phantom.atlas import SMOOTHING, Atlas
 
 
 @dataclass(frozen=True)
