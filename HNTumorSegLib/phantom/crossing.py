@@ -43,7 +43,7 @@ class Crossing:
 def crossing(source: Atlas, other: Atlas, share: float) -> Crossing:
     """``source`` with its landmarks moved by ``share`` of the way to those of ``other``; below 0 away from them.
 
-    Landmarks that one of the two lacks do not count; both anatomies have their origin at the same place.
+    Landmarks that one of the two lacks do not count; both have their origin between the submandibular glands, in mm.
     """
     places = {tuple(at): number for number, at in enumerate(other.frame)}
     common = [(i, places[tuple(at)]) for i, at in enumerate(source.frame) if tuple(at) in places]
