@@ -23,13 +23,24 @@ def options(tmp_path, *more):
 def test_patients_follow_each_other_by_family(tmp_path):
     recipe = get_recipe("subpixel")
     chosen = options(tmp_path, "--patients", "first:1", "nodal:1", "varied:1")
-    assert train_default.write_patients(recipe, chosen) == 3
+    assert train_default.write_patients(recipe, chosen) == [0, 1, 2]
     nodal = read_case(tmp_path / "cases", 1)
     field = "cropped" if np.random.default_rng([1, 2026]).random(2)[1] < PhantomMix.cropped_share else "head_neck"
     same = case_of_patient(1, make_patient(1, field, economy=True, family="nodal"), recipe)
     np.testing.assert_array_equal(nodal.labels, same.labels)
     np.testing.assert_array_equal(nodal.inputs, same.inputs)
     assert not case_file(tmp_path / "cases", 3).exists()
+
+
+def test_a_family_may_begin_at_a_seed_of_its_own(tmp_path):
+    recipe = get_recipe("subpixel")
+    chosen = options(tmp_path, "--patients", "first:2", "first:1@40", "first:1")
+    assert train_default.write_patients(recipe, chosen) == [0, 1, 40, 41]
+    run = train_default.training_run(recipe, chosen, [0, 1, 40, 41], "run", 0, None)
+    np.testing.assert_array_equal(
+        run.cases(2).labels, case_of_patient(40, make_patient(40, economy=True), recipe).labels
+    )
+    assert "1 of the family 'first' (seeds from 40)" in train_default.training_history(recipe, chosen)
 
 
 def test_the_card_names_them_in_their_order(tmp_path):
@@ -42,9 +53,18 @@ def test_the_card_names_them_in_their_order(tmp_path):
     assert "CC BY 4.0" in train_default.training_history(recipe, options(tmp_path, "--anatomy", str(tmp_path)))
 
 
-@pytest.mark.parametrize("wrong", ["held_out:20", "varied", "varied:-1", "varied:many"])
+@pytest.mark.parametrize(
+    "wrong", ["held_out:20", "varied", "varied:-1", "varied:0", "varied:many", "varied:3@", "varied:3@x"]
+)
 def test_families_that_are_not_trained_on(tmp_path, wrong, capsys):
     with pytest.raises(SystemExit) as stopped:
         options(tmp_path, "--patients", wrong)
     assert stopped.value.code == 2
     assert f"'{wrong}' is not FAMILY:COUNT" in capsys.readouterr().err
+
+
+def test_patients_that_are_kept_for_measuring_are_not_trained_on(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        options(tmp_path, "--patients", "varied:3@999998")
+    assert "never trained on" in capsys.readouterr().err
+    assert options(tmp_path, "--patients", "varied:3@999997").patients == [("varied", 3, 999997)]

@@ -39,13 +39,19 @@ from HNTumorSegLib.training.card_figures import Performance, measure_for_card
 from HNTumorSegLib.training.held_out import PET_CT, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.loop import TrainingRun
-from HNTumorSegLib.training.phantom_cases import FIRST_FAMILY, PhantomMix, read_case, write_cases
+from HNTumorSegLib.training.phantom_cases import (
+    EVALUATION_SEED,
+    FIRST_FAMILY,
+    PhantomMix,
+    read_case,
+    write_cases,
+)
 from HNTumorSegLib.training.real_scans import check_folders
 from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
-VERSION = "0.8.0"
+VERSION = "0.9.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -58,6 +64,8 @@ PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
 """What it is trained on; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
+    "0.9.0: outlines are placed by the PET too; touching parts have one kind unless the model is sure of two; trained "
+    "on for a short while, more often without CT.",
     "0.8.0: trained on with anatomies between those of two source patients, and with larger primaries.",
     "0.7.0: trained on with patients whose lesions lie in soft tissue and whose organs are no hotter than in people.",
     "0.6.0: trained on with more patients; measured on patients whose lesions lie in soft tissue, others than before.",
@@ -69,6 +77,7 @@ CHANGES = (
 )
 """Of the default model, for its card."""
 FAST_CHANGES = (
+    "0.9.0: as the default model.",
     "0.8.0: as the default model.",
     "0.7.0: as the default model.",
     "0.6.0: as the default model.",
@@ -88,8 +97,10 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     """What the networks were trained on and how; after what the model they started from says of itself."""
     plan = recipe.training
     anatomy = "" if options.anatomy is None else f"; the organs of all but the first family follow {ANATOMY_SOURCE}"
-    mix = ", ".join(f"{count} of the family '{family}'" for family, count in options.patients)
-    data = f"synthetic patients of HNTumorSegLib.phantom, by seeds from 0: {mix}{anatomy}; recipe {recipe.name}"
+    mix = ", ".join(
+        f"{len(seeds)} of the family '{family}' (seeds from {seeds[0]})" for family, seeds in patients(options)
+    )
+    data = f"synthetic patients of HNTumorSegLib.phantom: {mix}{anatomy}; recipe {recipe.name}"
     first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
     then = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
@@ -100,45 +111,54 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     return f"{ModelCard.load(options.start_from).training_data} Then: {data}; {then}"
 
 
-def write_patients(recipe: Recipe, options: argparse.Namespace) -> int:
-    """Make the patients to train on that are not in ``--work`` yet; returns how many there are."""
-    n_cases = 0
-    for family, count in options.patients:
+def patients(options: argparse.Namespace) -> list[tuple[str, range]]:
+    """The families and their seeds, which go on from one family to the next unless one says where it begins."""
+    found, next_seed = [], 0
+    for family, count, first in options.patients:
+        begin = next_seed if first is None else first
+        next_seed = begin + count
+        found.append((family, range(begin, next_seed)))
+    return found
+
+
+def write_patients(recipe: Recipe, options: argparse.Namespace) -> list[int]:
+    """Make the patients to train on that are not in ``--work`` yet; returns their seeds."""
+    every = []
+    for family, seeds in patients(options):
         mix = FIRST_FAMILY if family == FIRST else PhantomMix(1.0, anatomy_folder=options.anatomy, family=family)
-        write_cases(list(range(n_cases, n_cases + count)), recipe, options.work / "cases", options.workers, say, mix)
-        n_cases += count
-    return n_cases
+        write_cases(list(seeds), recipe, options.work / "cases", options.workers, say, mix)
+        every += seeds
+    return every
 
 
-def train_start(recipe: Recipe, options: argparse.Namespace, n_cases: int) -> Path:
+def train_start(recipe: Recipe, options: argparse.Namespace, seeds: list[int]) -> Path:
     """The model folder from which the members go on."""
     if options.start_from is not None:
         return options.start_from
     folder = options.work / "start"
-    run = training_run(recipe, options, n_cases, "start", options.seed, None)
+    run = training_run(recipe, options, seeds, "start", options.seed, None)
     write_bundled(folder, "start", recipe, [run.run(say)], "See the model that was trained on from it.", {})
     return folder
 
 
-def train_members(recipe: Recipe, options: argparse.Namespace, start: Path, n_cases: int) -> list[nn.Module]:
+def train_members(recipe: Recipe, options: argparse.Namespace, start: Path, seeds: list[int]) -> list[nn.Module]:
     """The ensemble's networks; they differ in what they were shown and in which order."""
     plan = {**recipe.training, "steps": options.member_steps, "learning_rate": options.member_learning_rate}
-    seeds = range(options.seed + 1, options.seed + 1 + options.members)
     runs = (
-        training_run(replace(recipe, training=plan), options, n_cases, f"member_{number}", seed, start)
-        for number, seed in enumerate(seeds)
+        training_run(replace(recipe, training=plan), options, seeds, f"member_{n}", options.seed + 1 + n, start)
+        for n in range(options.members)
     )
     return [run.run(say) for run in runs]
 
 
 def training_run(
-    recipe: Recipe, options: argparse.Namespace, n_cases: int, name: str, seed: int, start: Path | None
+    recipe: Recipe, options: argparse.Namespace, seeds: list[int], name: str, seed: int, start: Path | None
 ) -> TrainingRun:
     """One network's training, kept in ``--work``."""
     return TrainingRun(
         recipe,
-        cases=lambda index: read_case(options.work / "cases", index),
-        n_cases=n_cases,
+        cases=lambda index: read_case(options.work / "cases", seeds[index]),
+        n_cases=len(seeds),
         checkpoint=options.work / f"{name}.pt",
         device=options.device,
         seed=seed,
@@ -203,12 +223,17 @@ def write_page(card: ModelCard, measured: Path) -> None:
     (folder / f"{card.name}.md").write_text(card_markdown(card, {diagram: DIAGRAM_CAPTION}), encoding="utf-8")
 
 
-def family_and_count(text: str) -> tuple[str, int]:
-    """``varied:800`` as a family and how many patients of it."""
-    family, _, count = text.partition(":")
-    if family not in TRAINED_ON or not count.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not FAMILY:COUNT with one of {', '.join(TRAINED_ON)}")
-    return family, int(count)
+def family_and_count(text: str) -> tuple[str, int, int | None]:
+    """``varied:800`` or ``varied:800@20000`` as a family, how many patients of it, and the first one's seed."""
+    family, _, rest = text.partition(":")
+    count, at, first = rest.partition("@")
+    if family not in TRAINED_ON or not count.isdecimal() or not int(count) or (at and not first.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not FAMILY:COUNT or FAMILY:COUNT@SEED with one of {', '.join(TRAINED_ON)}"
+        )
+    if int(first or 0) + int(count) > EVALUATION_SEED:
+        raise argparse.ArgumentTypeError(f"'{text}' has seeds from {EVALUATION_SEED} on, which are never trained on")
+    return family, int(count), int(first) if at else None
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -223,8 +248,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
         type=family_and_count,
         nargs="+",
         default=[family_and_count(text) for text in PATIENTS],
-        metavar="FAMILY:COUNT",
-        help="phantom patients to train on, seeds from 0 in this order (default: " + " ".join(PATIENTS) + ")",
+        metavar="FAMILY:COUNT[@SEED]",
+        help="phantom patients to train on, seeds from 0 or SEED in this order (default: " + " ".join(PATIENTS) + ")",
     )
     parser.add_argument(
         "--anatomy", type=Path, default=None, help="folder of organ label sets, for all families but the first"
@@ -253,8 +278,8 @@ def main(argv: list[str] | None = None) -> int:
     recipe = get_recipe(options.recipe)
     chosen = {"steps": options.steps, "learning_rate": options.learning_rate}
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
-    n_cases = write_patients(recipe, options)
-    networks = train_members(recipe, options, train_start(recipe, options, n_cases), n_cases)
+    seeds = write_patients(recipe, options)
+    networks = train_members(recipe, options, train_start(recipe, options, seeds), seeds)
 
     history = training_history(recipe, options)
     bundled = {

@@ -10,9 +10,12 @@ from HNTumorSegLib.inference.further_primaries import call_further_primaries_nod
 from HNTumorSegLib.inference.further_primaries import sentence as further_primaries_sentence
 from HNTumorSegLib.inference.not_brain import sentence as brain_sentence
 from HNTumorSegLib.inference.not_brain import take_brain_out
+from HNTumorSegLib.inference.outline import place_outlines
 from HNTumorSegLib.inference.plausibility import implausible
 from HNTumorSegLib.inference.region import HeadNeckRegion
 from HNTumorSegLib.inference.to_reference import ReferenceImages
+from HNTumorSegLib.inference.touching_kinds import sentence as touching_kinds_sentence
+from HNTumorSegLib.inference.touching_kinds import settle_touching_kinds
 from HNTumorSegLib.inference.tumour_classes import tumour_sentence
 from HNTumorSegLib.inference.unsure import sentence as unsure_sentence
 from HNTumorSegLib.inference.unsure import take_unsure_out
@@ -60,18 +63,28 @@ def judged(
     return labels, [sentence for sentence in sentences if sentence] + list(remarks) + implausible(study, region)
 
 
-def settled(labels: sitk.Image, images: ReferenceImages, recipe: Recipe) -> tuple[sitk.Image, list[str]]:
-    """The labels without what the model is not sure of and with one primary, as the recipe says; and what to tell.
+def settled(
+    labels: sitk.Image, images: ReferenceImages, recipe: Recipe, pet: sitk.Image
+) -> tuple[sitk.Image, list[str]]:
+    """The labels without what the model is not sure of, with one kind where parts touch, one primary, and outlines
+    placed by the PET too, as the recipe says; and what to tell.
 
     Args:
         labels: unsigned 8-bit: 0 background, 1 primary tumour, 2 lymph-node metastasis.
         images: the probabilities, on the same grid.
-        recipe: its ``minimum_certainty``, ``further_primary_share`` and ``minimum_lesion_ml``.
+        recipe: its ``minimum_certainty``, ``touching_kind_share``, ``further_primary_share``, ``outline_pet_weight``
+            and ``minimum_lesion_ml``.
+        pet: SUVbw, on any grid.
     """
     probabilities = images.primary, images.node
-    labels, unsure = take_unsure_out(labels, *probabilities, recipe.minimum_certainty, recipe.minimum_lesion_ml)
-    labels, nodes = call_further_primaries_nodes(
-        labels, *probabilities, recipe.further_primary_share, recipe.minimum_lesion_ml
+    smallest_ml = recipe.minimum_lesion_ml
+    labels, unsure = take_unsure_out(labels, *probabilities, recipe.minimum_certainty, smallest_ml)
+    labels, parts = settle_touching_kinds(labels, *probabilities, recipe.touching_kind_share, smallest_ml)
+    labels, nodes = call_further_primaries_nodes(labels, *probabilities, recipe.further_primary_share, smallest_ml)
+    labels = place_outlines(labels, *probabilities, pet, recipe.outline_pet_weight, smallest_ml)
+    sentences = (
+        unsure_sentence(unsure, recipe.minimum_certainty),
+        touching_kinds_sentence(parts),
+        further_primaries_sentence(nodes),
     )
-    sentences = unsure_sentence(unsure, recipe.minimum_certainty), further_primaries_sentence(nodes)
     return labels, [sentence for sentence in sentences if sentence]

@@ -142,7 +142,7 @@ class Delineator:
         foreground = primary_and_node(answer.foreground, self.card.classes)
         images = images_on_reference(foreground, grid, reference_image, answer.spread)
         labels, sentences = judged(images.labels, study, region, self.card, warnings, highest_suv=highest_suv)
-        labels, remarks = settled(labels, images, recipe)
+        labels, remarks = settled(labels, images, recipe, study.pet)
         timings_s["resample"] = time.perf_counter() - began
         progress(ProgressEvent(STAGE, 1.0))
         return Delineation(

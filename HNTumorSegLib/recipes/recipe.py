@@ -91,6 +91,11 @@ class Recipe:
         further_primary_share: a structure called primary that lies apart from the main one stays primary where the
             share of primary in its probability of tumour is at least this, else it is called a node and the user is
             told, see ``inference/further_primaries.py``; 0: all stay.
+        touching_kind_share: a part of a structure that was called another kind than what it touches keeps its kind
+            where that kind's share in its probability of tumour is at least this, or more for small parts, see
+            ``inference/touching_kinds.py``; 0: all stay.
+        outline_pet_weight: weight of the PET's own outline beside the network's, below 0.5, see
+            ``inference/outline.py``; 0: the network alone.
         training: loss, optimiser and schedule, in words and numbers (read by ``training/plan.py``).
         deviations: where this differs from the publication, one sentence each.
         classes: what the network's output maps mean, background first.
@@ -122,6 +127,8 @@ class Recipe:
     one_pass: bool = False
     minimum_certainty: float = 0.0
     further_primary_share: float = 0.0
+    touching_kind_share: float = 0.0
+    outline_pet_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if set(self.flip_axes) - set("zyx") or len(set(self.flip_axes)) != len(self.flip_axes):
@@ -133,9 +140,14 @@ class Recipe:
                 f"Recipe '{self.name}': minimum_certainty is a mean probability from 0 to below 1, not "
                 f"{self.minimum_certainty}."
             )
-        if not 0 <= self.further_primary_share <= 1:
+        for share in ("further_primary_share", "touching_kind_share"):
+            value = getattr(self, share)
+            if not 0 <= value <= 1:
+                raise ModelError(f"Recipe '{self.name}': {share} is a share from 0 to 1, not {value}.")
+        if not 0 <= self.outline_pet_weight < 0.5:
             raise ModelError(
-                f"Recipe '{self.name}': further_primary_share is a share from 0 to 1, not {self.further_primary_share}."
+                f"Recipe '{self.name}': outline_pet_weight is a weight from 0 to below 0.5, not "
+                f"{self.outline_pet_weight}."
             )
         if len(self.classes) < 2:
             raise ModelError(f"Recipe '{self.name}' needs the background and at least one class, not {self.classes}.")

@@ -13,8 +13,8 @@ from HNTumorSegLib.errors import ModelError, OutputError
 from HNTumorSegLib.recipes.recipe import Recipe
 
 NOT_TRAINED = (
-    "source", "deviations", "figures", "minimum_lesion_ml", "minimum_certainty", "further_primary_share", "crf",
-    "one_pass",
+    "source", "deviations", "figures", "minimum_lesion_ml", "minimum_certainty", "further_primary_share",
+    "touching_kind_share", "outline_pet_weight", "crf", "one_pass",
 )  # fmt: skip
 """Settings of a recipe that change nothing about the weights: words, and what is done with a network's answers."""
 

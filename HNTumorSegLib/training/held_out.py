@@ -100,7 +100,8 @@ def claim_folder(folder: Path, delineator: Delineator, plan: HeldOut) -> None:
 
     Raises:
         OutputError: it holds those of another model, of the same one with another recipe (``minimum_certainty``,
-            ``further_primary_share``, test-time flips), or of other patients.
+            ``further_primary_share``, ``touching_kind_share``, ``outline_pet_weight``, test-time flips), or of
+            other patients.
     """
     card = delineator.card
     mine = {
