@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from inference_cases import RECIPE
 
+from HNTumorSegLib.models.loading import write_model
+from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.recipes import get_recipe
 from HNTumorSegLib.training.phantom_cases import PhantomMix, case_file, case_of_patient, read_case
@@ -41,6 +46,28 @@ def test_a_family_may_begin_at_a_seed_of_its_own(tmp_path):
         run.cases(2).labels, case_of_patient(40, make_patient(40, economy=True), recipe).labels
     )
     assert "1 of the family 'first' (seeds from 40)" in train_default.training_history(recipe, chosen)
+
+
+@pytest.mark.parametrize(("more", "expected"), [((), 3.0), (("--average-with-start",), 2.0)])
+def test_members_may_be_averaged_with_what_they_went_on_from(tmp_path, monkeypatch, more, expected):
+    def filled(value):
+        network = build_network(RECIPE.network, 2, 3, **RECIPE.network_options)
+        with torch.no_grad():
+            for tensor in network.parameters():
+                tensor.fill_(value)
+        return network
+
+    words = dict.fromkeys(("name", "version", "intended_use", "limitations", "training_data", "licence"), "a test")
+    write_model(tmp_path / "start", RECIPE, [filled(1.0)], **words)
+    monkeypatch.setattr(train_default, "training_run", lambda *_: SimpleNamespace(run=lambda _: filled(3.0)))
+    chosen = options(tmp_path, "--members", "2", *more)
+    members = train_default.train_members(RECIPE, chosen, tmp_path / "start", [0])
+    assert [{float(t) for p in m.parameters() for t in p.detach().unique()} for m in members] == [
+        {expected},
+        {expected},
+    ]
+    said = "the mean of its weights and those it went on from"
+    assert (said in train_default.training_history(get_recipe("subpixel"), chosen)) == bool(more)
 
 
 def test_the_card_names_them_in_their_order(tmp_path):

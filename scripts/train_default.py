@@ -30,7 +30,7 @@ from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
-from HNTumorSegLib.models.loading import write_model
+from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
 from HNTumorSegLib.phantom.family import CROSSED, FIRST, NODAL, VARIED
 from HNTumorSegLib.progress import ProgressEvent
@@ -104,7 +104,8 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
     then = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
-        f"{options.member_learning_rate:g}, seeds from {options.seed + 1}."
+        f"{options.member_learning_rate:g}, seeds from {options.seed + 1}"
+        + ("; each the mean of its weights and those it went on from." if options.average_with_start else ".")
     )
     if options.start_from is None:
         return f"From random weights: {data}; {first}. Then on the same patients: {then}"
@@ -148,7 +149,11 @@ def train_members(recipe: Recipe, options: argparse.Namespace, start: Path, seed
         training_run(replace(recipe, training=plan), options, seeds, f"member_{n}", options.seed + 1 + n, start)
         for n in range(options.members)
     )
-    return [run.run(say) for run in runs]
+    trained = [run.run(say) for run in runs]
+    if not options.average_with_start:
+        return trained
+    first = load_networks(start)[0].to(options.device)
+    return [mean_network([first, network]) for network in trained]
 
 
 def training_run(
@@ -258,6 +263,12 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--member-steps", type=int, default=5000, help="of each member, going on from it")
     parser.add_argument("--member-learning-rate", type=float, default=8e-4)
+    parser.add_argument(
+        "--average-with-start",
+        action="store_true",
+        help="each member is the mean of its weights and those it went on from (Wortsman et al., CVPR 2022): for a "
+        "short training that helps in one respect and costs in another",
+    )
     parser.add_argument("--start-from", type=Path, default=None, help="model folder in the first network's place")
     parser.add_argument("--evaluate", type=int, default=20, help="held-out patients of the first family")
     parser.add_argument("--evaluate-held-out", type=int, default=100, help="patients of the family 'held_out'")
