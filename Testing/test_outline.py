@@ -106,7 +106,7 @@ def test_an_outline_moves_outward_by_no_more_than_the_reach():
     images = [image_from_array(a, geometry) for a in (labels, ramp, node, suv)]
     after = sitk.GetArrayFromImage(place_outlines(*images, WEIGHT)) > 0
     far_mm = ndimage.distance_transform_edt(labels == 0, sampling=geometry.spacing_zyx_mm)
-    assert far_mm[after].max() <= REACH_MM
+    assert REACH_MM - 2 < far_mm[after].max() <= REACH_MM
 
 
 def test_neighbours_keep_apart_and_keep_their_kinds():

@@ -61,7 +61,7 @@ ANATOMY_SOURCE = (
 
 TRAINED_ON = (FIRST, VARIED.name, NODAL.name, CROSSED.name)
 PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
-"""What it is trained on; new patients are added at the end, as those before keep their seeds."""
+"""What a training from nothing takes; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
     "0.9.0: outlines are placed by the PET too; touching parts have one kind unless the model is sure of two; trained "

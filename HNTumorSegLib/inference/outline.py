@@ -97,7 +97,7 @@ def _cropped(geometry: Geometry, box: Box) -> Geometry:
 
 
 def _suv(pet: sitk.Image, part: Geometry) -> np.ndarray:
-    """The PET on a grid, a little smoothed, zyx."""
+    """The PET on a grid, SUVbw in g/ml, a little smoothed, zyx."""
     suv = sitk.GetArrayFromImage(resample(pet, part))
     return ndimage.gaussian_filter(suv, [SMOOTHING_MM / d for d in part.spacing_zyx_mm])
 
@@ -114,9 +114,10 @@ def _placed(
     before = structures == number
     others = (structures > 0) & ~before
     far_mm, nearest = ndimage.distance_transform_edt(~before, sampling=spacing_zyx_mm, return_indices=True)
-    free = ~ndimage.binary_dilation(others, CORNERS) if others.any() else np.ones(before.shape, bool)
-    if others.any():  # up to halfway to the next structure
-        free &= far_mm < ndimage.distance_transform_edt(~others, sampling=spacing_zyx_mm)
+    free = np.ones(before.shape, bool)
+    if others.any():  # up to halfway to the next structure, and never touching it
+        free = far_mm < ndimage.distance_transform_edt(~others, sampling=spacing_zyx_mm)
+        free &= ~ndimage.binary_dilation(others, CORNERS)
     around = suv[free & (far_mm > REACH_MM) & (far_mm <= SURROUNDINGS_MM)]
     height = float(np.percentile(suv[before], HEIGHT_PERCENTILE))
     base = float(np.median(around)) if around.size > FEW_VOXELS else USUAL_SURROUNDINGS_SUV

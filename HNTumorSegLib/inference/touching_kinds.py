@@ -4,8 +4,7 @@ A network decides voxel by voxel, so in one tumour it may call a part of it, mos
 that lie against a primary tumour, too; of these the network is surer. The smaller a part is beside the structure, the
 surer it has to be. From which share of its kind in the probability of tumour on a part keeps it is the recipe's
 ``touching_kind_share``; it and :data:`SURER_WHERE_SMALLER` were chosen on synthetic patients that the model of the time
-had not been trained on, other than the measured ones (153 with such parts: false lesions fell by more than a third, and
-hardly depended on either number). The probabilities stay as they are.
+had not been trained on, other than the measured ones. The probabilities stay as they are.
 """
 
 from __future__ import annotations
