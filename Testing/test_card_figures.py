@@ -100,7 +100,13 @@ def test_the_whole_run_and_going_on(tmp_path):
     assert with_ct["ttb_true_ml"] == pet_only["ttb_true_ml"]
     assert with_ct["ttb_true_ml"] > 0
     assert all(isinstance(value, float) for data in figures.values() for value in data.values())
-    for name in ("reliability_pet_ct.png", "pet_ct/evaluation.html", "pet/evaluation.html", "failures/failures.html"):
+    for name in (
+        "reliability_pet_ct.png",
+        "pet_ct/evaluation.html",
+        "pet/evaluation.html",
+        "failures/failures.html",
+        "failures.jpg",
+    ):
         assert (tmp_path / name).stat().st_size > 1000, name
     gallery = json.loads((tmp_path / "failures" / "failures.json").read_text())
     assert len(gallery) == len(list((tmp_path / "failures").glob("*.png"))) == 1

@@ -12,7 +12,7 @@ from HNTumorSegLib.exchange.labels import label_image
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.lesions.from_labels import lesions_from_delineation
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
+from HNTumorSegLib.models.card_markdown import card_markdown, page_pictures
 from HNTumorSegLib.models.loading import load_networks
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL, resolve_model
 from HNTumorSegLib.phantom import make_patient
@@ -40,9 +40,11 @@ def card(request):
 
 def test_the_card_page_is_the_card(card):
     page = RESOURCES / "ModelCards" / f"{card.name}.md"
-    diagram = diagram_name(card.name)
-    assert page.read_text(encoding="utf-8") == card_markdown(card, {diagram: DIAGRAM_CAPTION})
-    assert (page.parent / diagram).read_bytes().startswith(b"\x89PNG")
+    pictures = page_pictures(card.name)
+    assert page.read_text(encoding="utf-8") == card_markdown(card, pictures)
+    assert [Path(file).suffix for file in pictures] == [".png", ".jpg"]
+    for file, start in zip(pictures, (b"\x89PNG", b"\xff\xd8\xff"), strict=True):
+        assert (page.parent / file).read_bytes().startswith(start)
     assert "Not for clinical use" in card.intended_use
     assert "synthetic" in card.limitations
 

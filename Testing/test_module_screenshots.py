@@ -134,6 +134,7 @@ def test_fused_views_with_outlines(host, slice_views, module, module_widget, pha
     ui = module_widget.ui
     ui.lesionTable.cellClicked.emit(column(ui, "name").index("Primary 1"), 0)
     with_outlines = host.grab_views(folder / "views.png").astype(int)
+    slice_views.sliceWidget("Red").mrmlSliceNode().SetFieldOfView(150, 150, 1)  # the neck is narrower than the head
     host.grab_window(module.panel, folder / "window.png", panel_width=PANEL_PX[0], height=PANEL_PX[1])
     phantom.GetDisplayNode().SetVisibility(False)
     without = host.grab_views().astype(int)

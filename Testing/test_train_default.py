@@ -11,7 +11,8 @@ import pytest
 import torch
 from inference_cases import RECIPE
 
-from HNTumorSegLib.models.loading import write_model
+from HNTumorSegLib.errors import ModelError
+from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.recipes import get_recipe
@@ -68,6 +69,57 @@ def test_members_may_be_averaged_with_what_they_went_on_from(tmp_path, monkeypat
     ]
     said = "the mean of its weights and those it went on from"
     assert (said in train_default.training_history(get_recipe("subpixel"), chosen)) == bool(more)
+
+
+def folder_of(path, recipe, n_networks):
+    words = dict.fromkeys(("intended_use", "limitations", "training_data", "licence"), "a test")
+    networks = [
+        build_network(recipe.network, len(recipe.channels), len(recipe.classes), **recipe.network_options)
+        for _ in range(n_networks)
+    ]
+    write_model(path, recipe, networks, name="other", version="3.1", **words)
+    return path
+
+
+def test_networks_of_another_model_join_the_members(tmp_path, monkeypatch):
+    recipe = get_recipe("subpixel")
+    other = folder_of(tmp_path / "other", recipe, 2)
+    own = load_networks(folder_of(tmp_path / "own", recipe, 1))
+    written = {}
+    monkeypatch.setattr(train_default, "write_patients", lambda *_: [0])
+    monkeypatch.setattr(train_default, "train_members", lambda *_: list(own))
+    monkeypatch.setattr(train_default, "measure_bundled", lambda models, _: {name: {} for name in models})
+    monkeypatch.setattr(
+        train_default, "write_bundled", lambda folder, name, recipe, networks, *_: written.update({name: networks})
+    )
+    places = ["--out", str(tmp_path / "a"), "--fast-out", str(tmp_path / "b"), "--start-from", str(other)]
+    more = ["--with-networks-of", str(other), "--member-patch", "96", "112", "112"]
+    assert train_default.main(["--work", str(tmp_path), *places, *more]) == 0
+    members, (fast,) = written["default"], written["fast"]
+    key = "fold.0.weight"
+    expected = [network.state_dict()[key] for network in own + load_networks(other)]
+    assert len(members) == 3
+    for member, weights in zip(members, expected, strict=True):
+        torch.testing.assert_close(member.state_dict()[key], weights)
+    torch.testing.assert_close(fast.state_dict()[key], sum(expected) / 3)
+    history = train_default.training_history(recipe, options(tmp_path, *more))
+    assert "patches of 96 x 112 x 112 voxels" in history
+    assert history.endswith("Beside them the 2 network(s) of other 3.1.")
+
+
+@pytest.mark.parametrize("patch", [("96", "112", "100"), ("0", "112", "112")])
+def test_a_patch_that_does_not_fit_is_refused_before_training(tmp_path, patch):
+    with pytest.raises(ModelError, match=r"--member-patch is .* needs multiples of 16 voxels"):
+        train_default.main(["--work", str(tmp_path), "--member-patch", *patch])
+    assert not (tmp_path / "cases").exists()
+
+
+def test_networks_of_another_kind_are_refused_before_training(tmp_path):
+    other = folder_of(tmp_path / "other", RECIPE, 1)
+    with pytest.raises(ModelError, match=r"are not those of recipe 'subpixel'"):
+        train_default.main(["--work", str(tmp_path), "--with-networks-of", str(other)])
+    with pytest.raises(ModelError):
+        train_default.main(["--work", str(tmp_path), "--with-networks-of", str(tmp_path / "none")])
 
 
 def test_the_card_names_them_in_their_order(tmp_path):

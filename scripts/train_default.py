@@ -25,17 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
 
-from HNTumorSegLib.errors import HNTumorSegError
+from HNTumorSegLib.errors import HNTumorSegError, ModelError
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.models.card_markdown import DIAGRAM_CAPTION, card_markdown, diagram_name
+from HNTumorSegLib.models.card_markdown import FAILURES, RELIABILITY, card_markdown, page_pictures, picture_file
 from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
+from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.phantom.family import CROSSED, FIRST, NODAL, VARIED
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
-from HNTumorSegLib.training.card_figures import Performance, measure_for_card
+from HNTumorSegLib.training.card_figures import SHEET_FILE, Performance, measure_for_card
 from HNTumorSegLib.training.held_out import PET_CT, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.loop import TrainingRun
@@ -51,7 +52,7 @@ from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
-VERSION = "0.9.0"
+VERSION = "0.10.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -64,6 +65,7 @@ PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
 """What a training from nothing takes; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
+    "0.10.0: a third network, trained on with larger patches, which show more of what lies around a lesion.",
     "0.9.0: outlines are placed by the PET too; touching parts have one kind unless the model is sure of two; trained "
     "on for a short while, more often without CT.",
     "0.8.0: trained on with anatomies between those of two source patients, and with larger primaries.",
@@ -77,6 +79,8 @@ CHANGES = (
 )
 """Of the default model, for its card."""
 FAST_CHANGES = (
+    "0.10.0: as the default model.",
+    "0.10.0: a third network, trained on with larger patches, which show more of what lies around a lesion.",
     "0.9.0: as the default model.",
     "0.8.0: as the default model.",
     "0.7.0: as the default model.",
@@ -105,8 +109,12 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     then = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
         f"{options.member_learning_rate:g}, seeds from {options.seed + 1}"
+        + ("" if options.member_patch is None else f", patches of {' x '.join(map(str, options.member_patch))} voxels")
         + ("; each the mean of its weights and those it went on from." if options.average_with_start else ".")
     )
+    if options.with_networks_of is not None:
+        card = ModelCard.load(options.with_networks_of)
+        then += f" Beside them the {len(card.weights)} network(s) of {card.name} {card.version}."
     if options.start_from is None:
         return f"From random weights: {data}; {first}. Then on the same patients: {then}"
     return f"{ModelCard.load(options.start_from).training_data} Then: {data}; {then}"
@@ -120,6 +128,20 @@ def patients(options: argparse.Namespace) -> list[tuple[str, range]]:
         next_seed = begin + count
         found.append((family, range(begin, next_seed)))
     return found
+
+
+def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Say what is wrong with the members' options before hours of work, not after; raises :class:`ModelError`."""
+    network = build_network(recipe.network, len(recipe.channels), len(recipe.classes), **recipe.network_options)
+    divisor = getattr(network, "divisor", 1)
+    if options.member_patch is not None and any(side < 1 or side % divisor for side in options.member_patch):
+        sides = " x ".join(map(str, options.member_patch))
+        raise ModelError(f"--member-patch is {sides}; recipe '{recipe.name}' needs multiples of {divisor} voxels.")
+    if options.with_networks_of is None:
+        return
+    further = load_networks(options.with_networks_of)
+    if any(one.state_dict().keys() != network.state_dict().keys() for one in further):
+        raise ModelError(f"The networks of '{options.with_networks_of}' are not those of recipe '{recipe.name}'.")
 
 
 def write_patients(recipe: Recipe, options: argparse.Namespace) -> list[int]:
@@ -145,6 +167,8 @@ def train_start(recipe: Recipe, options: argparse.Namespace, seeds: list[int]) -
 def train_members(recipe: Recipe, options: argparse.Namespace, start: Path, seeds: list[int]) -> list[nn.Module]:
     """The ensemble's networks; they differ in what they were shown and in which order."""
     plan = {**recipe.training, "steps": options.member_steps, "learning_rate": options.member_learning_rate}
+    if options.member_patch is not None:
+        plan["patch_zyx"] = options.member_patch
     runs = (
         training_run(replace(recipe, training=plan), options, seeds, f"member_{n}", options.seed + 1 + n, start)
         for n in range(options.members)
@@ -220,12 +244,12 @@ def measure_bundled(models: dict[str, Path], options: argparse.Namespace) -> dic
 
 
 def write_page(card: ModelCard, measured: Path) -> None:
-    """The card as a page, with the reliability diagram of the held-out family beside it."""
+    """The card as a page, with the held-out family's reliability diagram and worst patients beside it."""
     folder = REPOSITORY / "Resources" / "ModelCards"
     folder.mkdir(parents=True, exist_ok=True)
-    diagram = diagram_name(card.name)
-    shutil.copyfile(measured / HeldOut().family / f"reliability_{PET_CT}.png", folder / diagram)
-    (folder / f"{card.name}.md").write_text(card_markdown(card, {diagram: DIAGRAM_CAPTION}), encoding="utf-8")
+    for picture, file in ((RELIABILITY, f"reliability_{PET_CT}.png"), (FAILURES, SHEET_FILE)):
+        shutil.copyfile(measured / HeldOut().family / file, folder / picture_file(card.name, picture))
+    (folder / f"{card.name}.md").write_text(card_markdown(card, page_pictures(card.name)), encoding="utf-8")
 
 
 def family_and_count(text: str) -> tuple[str, int, int | None]:
@@ -264,12 +288,22 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--member-steps", type=int, default=5000, help="of each member, going on from it")
     parser.add_argument("--member-learning-rate", type=float, default=8e-4)
     parser.add_argument(
+        "--member-patch",
+        type=int,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxels of the members' training patches, if not the recipe's",
+    )
+    parser.add_argument(
         "--average-with-start",
         action="store_true",
         help="each member is the mean of its weights and those it went on from (Wortsman et al., CVPR 2022): for a "
         "short training that helps in one respect and costs in another",
     )
     parser.add_argument("--start-from", type=Path, default=None, help="model folder in the first network's place")
+    parser.add_argument(
+        "--with-networks-of", type=Path, help="model folder whose networks join the members as they are"
+    )
     parser.add_argument("--evaluate", type=int, default=20, help="held-out patients of the first family")
     parser.add_argument("--evaluate-held-out", type=int, default=100, help="patients of the family 'held_out'")
     parser.add_argument("--negatives", type=int, default=20, help="patients without tumour, for each field of view")
@@ -289,8 +323,11 @@ def main(argv: list[str] | None = None) -> int:
     recipe = get_recipe(options.recipe)
     chosen = {"steps": options.steps, "learning_rate": options.learning_rate}
     recipe = replace(recipe, training={**recipe.training, **{k: v for k, v in chosen.items() if v is not None}})
+    check_members(recipe, options)
     seeds = write_patients(recipe, options)
     networks = train_members(recipe, options, train_start(recipe, options, seeds), seeds)
+    if options.with_networks_of is not None:
+        networks += [network.to(options.device) for network in load_networks(options.with_networks_of)]
 
     history = training_history(recipe, options)
     bundled = {

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from HNTumorSegLib.models.card import ModelCard
 
-DIAGRAM_CAPTION = "Reliability: how often a voxel is tumour where the model says so with this probability"
+RELIABILITY, FAILURES = "reliability.png", "failures.jpg"
+CAPTIONS = {
+    RELIABILITY: "Reliability: how often a voxel is tumour where the model says so with this probability",
+    FAILURES: "The ten worst of the held-out patients, by DSC of all tumour: axial slice through the largest error",
+}
+"""By picture, as it ends its file's name."""
 
 
-def diagram_name(model: str) -> str:
-    """The picture beside that bundled model's page."""
-    return f"{model}_reliability.png"
+def picture_file(model: str, picture: str) -> str:
+    """Name of a bundled model's picture beside its page."""
+    return f"{model}_{picture}"
+
+
+def page_pictures(model: str) -> dict[str, str]:
+    """The pictures on a bundled model's page, file name to caption."""
+    return {picture_file(model, picture): caption for picture, caption in CAPTIONS.items()}
 
 
 def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> str:

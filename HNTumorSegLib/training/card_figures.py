@@ -16,12 +16,15 @@ from HNTumorSegLib.lesions.codes import NODE, PRIMARY
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.training import held_out
 from HNTumorSegLib.training.failure_pictures import GalleryEntry, draw_failure, gallery_page, save_figure
+from HNTumorSegLib.training.failure_sheet import FailureSheet
 from HNTumorSegLib.training.failures import find_failures, in_words
 from HNTumorSegLib.training.held_out import PET_CT, READING_WORDS, READINGS, HeldOut
 from HNTumorSegLib.training.real_scans import check_folders, look_at_real_scans
 
 FIGURES_FILE = "figures.json"
 N_WORST = 10
+SHEET_FILE = "failures.jpg"
+"""The gallery on one picture; beside its folder."""
 
 Performance = dict[str, dict[str, float]]
 """What ``ModelCard.performance`` holds: data set to figures, names with units."""
@@ -113,17 +116,21 @@ def write_gallery(
     for old in place.glob("*.png"):
         old.unlink()
     worst = evaluation.worst_cases(N_WORST)
+    sheet = FailureSheet(len(worst), f"{evaluation.title}: the {len(worst)} worst of {len(evaluation.cases)} patients")
     entries = []
     for rank, case in enumerate(worst, 1):
-        entries.append(_gallery_entry(rank, case.name, float(case.union.dsc), plan, folder, place))
+        entries.append(_gallery_entry(rank, case.name, float(case.union.dsc), plan, folder, place, sheet))
         progress(ProgressEvent("failure gallery", rank / len(worst), case.name))
+    save_figure(sheet.figure, folder / SHEET_FILE)
     (place / "failures.html").write_text(gallery_page(entries, f"{evaluation.title}: worst patients"), encoding="utf-8")
     table = [{"patient": e.name, "dsc": round(e.dsc, 4), "what": list(e.sentences)} for e in entries]
     (place / "failures.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     return entries
 
 
-def _gallery_entry(rank: int, name: str, dsc: float, plan: HeldOut, folder: Path, place: Path) -> GalleryEntry:
+def _gallery_entry(
+    rank: int, name: str, dsc: float, plan: HeldOut, folder: Path, place: Path, sheet: FailureSheet
+) -> GalleryEntry:
     seed = int(name)
     patient = plan.patient(seed)
     files = held_out.patient_folder(folder, seed)
@@ -135,7 +142,9 @@ def _gallery_entry(rank: int, name: str, dsc: float, plan: HeldOut, folder: Path
     sentences = tuple(in_words(failure, patient) for failure in failures)
     middle = pet.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in pet.GetSize()])
     center = failures[0].center_mm if failures else middle
-    figure = draw_failure(patient.study, truth, found, center, f"{rank}. Patient {name}: DSC {dsc:.3f}", sentences)
+    shown = (patient.study, truth, found, center, f"{rank}. Patient {name}: DSC {dsc:.3f}", sentences)
+    figure = draw_failure(*shown)
+    sheet.add(*shown)
     picture = f"{rank:02d}_{name}.png"
     save_figure(figure, place / picture)
     return GalleryEntry(name, dsc, sentences, picture)

@@ -27,6 +27,7 @@ from HNTumorSegLib.exchange.overview_views import (
     AXIAL,
     CORONAL,
     SAGITTAL,
+    View,
     pet_projections,
     plane_outlines,
     projection_outlines,
@@ -35,9 +36,11 @@ from HNTumorSegLib.exchange.overview_views import (
     window_center_mm,
 )
 from HNTumorSegLib.lesions.from_labels import lesions_from_labels
+from HNTumorSegLib.lesions.lesion_set import LesionSet
 from HNTumorSegLib.study.study import Study
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TRUE_COLOR, FOUND_COLOR = (0.13, 0.78, 0.42), (0.93, 0.25, 0.80)
@@ -45,6 +48,10 @@ PAGE_INCHES = (16.0, 5.4)
 WINDOW_MM = 150.0
 MIP_SUV_MAX = 10.0
 MOST_SENTENCES = 4
+
+Color = tuple[float, float, float]
+OutlinedSets = list[tuple[LesionSet, Color]]
+"""Lesions and the colour of their outlines."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def draw_failure(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=PAGE_INCHES, facecolor=PAPER)
-    sets = [(lesions_from_labels(image, 0.0), color) for image, color in ((found, FOUND_COLOR), (truth, TRUE_COLOR))]
+    sets = outlined_sets(truth, found)
     figure.text(0.012, 0.955, title, color=INK, fontsize=15, fontweight="bold", va="center")
     shown = list(sentences[:MOST_SENTENCES])
     if len(sentences) > MOST_SENTENCES:
@@ -87,10 +94,15 @@ def draw_failure(
     return figure
 
 
+def outlined_sets(truth: sitk.Image, found: sitk.Image) -> OutlinedSets:
+    """Delineation and truth (labels 0, 1, 2) with their colours, the one to be drawn last at the end."""
+    return [(lesions_from_labels(image, 0.0), color) for image, color in ((found, FOUND_COLOR), (truth, TRUE_COLOR))]
+
+
 TOP, BOTTOM = 0.68, 0.04
 
 
-def _projections(figure: Figure, study: Study, sets: list, center_mm: Sequence[float]) -> float:
+def _projections(figure: Figure, study: Study, sets: OutlinedSets, center_mm: Sequence[float]) -> float:
     """Coronal and sagittal maximum; where the rest may begin (0 to 1)."""
     pictures = pet_projections(study)
     height = TOP - BOTTOM
@@ -116,34 +128,42 @@ def _projections(figure: Figure, study: Study, sets: list, center_mm: Sequence[f
     return left
 
 
-def _slices(figure: Figure, study: Study, sets: list, center: np.ndarray, left: float) -> None:
+def _slices(figure: Figure, study: Study, sets: OutlinedSets, center: np.ndarray, left: float) -> None:
     """Axial, coronal and sagittal slice through the error."""
     gap = 0.006
     width = min((0.988 - left - 2 * gap) / 3, (TOP - BOTTOM) * PAGE_INCHES[1] / PAGE_INCHES[0])
     height = width * PAGE_INCHES[0] / PAGE_INCHES[1]
-    bounds = study.pet_geometry.bounds_mm()
-    window = window_around(window_center_mm(center, np.mean(bounds, axis=0)), WINDOW_MM, bounds)
     for column, view in enumerate((AXIAL, CORONAL, SAGITTAL)):
         axes = figure.add_axes((left + column * (width + gap), TOP - height, width, height))
-        pet = sample_plane(study.pet, view, window, center[view.depth], 0.0)
-        extent = imshow_extent(pet)
-        if study.ct is None:
-            axes.imshow(pet.values, cmap="gray_r", vmin=0, vmax=MIP_SUV_MAX, extent=extent, aspect="auto")
-        else:
-            ct = sample_plane(study.ct, view, window, center[view.depth], AIR_HU)
-            axes.imshow(fuse(ct.values, pet.values), extent=extent, aspect="auto")
-        for lesions, color in sets:
-            outlines = plane_outlines(lesions, view, window, center[view.depth])
-            draw_outlines(axes, outlines, {o.lesion_id: color for o in outlines}, 1.8)
-        finish_axes(axes, pet, view, INK if study.ct is None else "white")
+        draw_slice(axes, study, sets, center, view)
         suv = f"SUV {FUSED_SUV_RANGE[0]:g} to {FUSED_SUV_RANGE[1]:g}"
         words = f"PET ({suv})" if study.ct is None else f"PET ({suv}) on CT"
         axes.set_title(f"{view.name}, {words}", color=SOFT_INK, fontsize=9, pad=5)
 
 
+def draw_slice(axes: Axes, study: Study, sets: OutlinedSets, center_mm: np.ndarray, view: View) -> None:
+    """One slice through a position (LPS), PET on CT where there is one, with each set of lesions in its colour."""
+    bounds = study.pet_geometry.bounds_mm()
+    window = window_around(window_center_mm(center_mm, np.mean(bounds, axis=0)), WINDOW_MM, bounds)
+    pet = sample_plane(study.pet, view, window, center_mm[view.depth], 0.0)
+    extent = imshow_extent(pet)
+    if study.ct is None:
+        axes.imshow(pet.values, cmap="gray_r", vmin=0, vmax=MIP_SUV_MAX, extent=extent, aspect="auto")
+    else:
+        ct = sample_plane(study.ct, view, window, center_mm[view.depth], AIR_HU)
+        axes.imshow(fuse(ct.values, pet.values), extent=extent, aspect="auto")
+    for lesions, color in sets:
+        outlines = plane_outlines(lesions, view, window, center_mm[view.depth])
+        draw_outlines(axes, outlines, {o.lesion_id: color for o in outlines}, 1.8)
+    finish_axes(axes, pet, view, INK if study.ct is None else "white")
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
-    """As PNG."""
-    figure.savefig(path, format="png", dpi=110, facecolor=PAPER, metadata={"Software": "HNTumorSeg"})
+    """As PNG, or as JPEG (a fourth of the bytes where slices fill the figure), by the path's suffix."""
+    if path.suffix == ".jpg":
+        figure.savefig(path, format="jpg", dpi=110, facecolor=PAPER, pil_kwargs={"quality": 88, "subsampling": 0})
+    else:
+        figure.savefig(path, format="png", dpi=110, facecolor=PAPER, metadata={"Software": "HNTumorSeg"})
     return path
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+SEAM = 60
+"""Grey value of the line between views."""
+
 _host: Host | None = None
 
 
@@ -168,15 +171,18 @@ class Host:
         from slicer_host import pictures
 
         left = pictures.of_widget(panel, size=(panel_width, height))
-        views = self.grab_views(size=(height // 2, height // 2))
-        red, yellow, green = np.split(views, 3, axis=1)
-        lower = np.concatenate([yellow, green], axis=1)
-        upper = np.zeros_like(lower)
-        start_column = (upper.shape[1] - red.shape[1]) // 2
-        upper[:, start_column : start_column + red.shape[1]] = red
-        right = np.concatenate([upper, lower], axis=0)
-        rows = max(left.shape[0], right.shape[0])
-        pixels = np.concatenate([_with_rows(left, rows), _with_rows(right, rows)], axis=1)
+        side = left.shape[0] // 2  # the panel may need more than it was offered
+        layout = self.open_views()
+        images = []
+        for name, width in zip(layout.sliceViewNames(), (2 * side, side, side), strict=True):
+            view = layout.sliceWidget(name).view()
+            view.resize(width, side)
+            images.append(view.image())
+        red, yellow, green = images
+        for image in images:  # a dark line, as between Slicer's views
+            image[0], image[:, 0] = SEAM, SEAM
+        right = np.concatenate([red, np.concatenate([yellow, green], axis=1)], axis=0)
+        pixels = np.concatenate([left[: right.shape[0]], right], axis=1)
         if path is not None:
             pictures.save_png(pixels, path)
         return pixels
@@ -233,8 +239,3 @@ class Host:
         self.app.stop()
         self.app.shutdown()
         self.app = _host = None
-
-
-def _with_rows(pixels: np.ndarray, rows: int) -> np.ndarray:
-    missing = rows - pixels.shape[0]
-    return np.pad(pixels, ((0, missing), (0, 0), (0, 0)), constant_values=239)
