@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +18,12 @@ from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.training.card_figures import measure_for_card, read_figures
 from HNTumorSegLib.training.failures import BOUNDARY, FALSE, MISSED, SWAPPED, find_failures, organ_near
-from HNTumorSegLib.training.held_out import FalseLesion, HeldOut, false_lesion_figures
+from HNTumorSegLib.training.held_out import DEVELOPMENT_SEED, FalseLesion, HeldOut, false_lesion_figures
 from HNTumorSegLib.training.held_out_workers import fill
+from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+import evaluate_default
 
 GRID = Geometry((30, 30, 30), (2.0, 2.0, 2.5), (5.0, -7.0, 11.0), tuple(np.eye(3).ravel().tolist()))
 
@@ -147,3 +153,21 @@ def test_false_lesions_a_patient():
     assert figures["patients_with_any_whole_body"] == 1
     assert figures["false_ml_per_patient_whole_body"] == 0.5
     assert figures["false_lesions_per_patient_head_neck"] == 0
+
+
+def test_patients_to_choose_by_are_none_of_those_to_report():
+    plan = HeldOut(patients=100, negatives=20)
+    other = replace(plan, first_seed=DEVELOPMENT_SEED)
+    seen = [set(p.seeds()) | {seed for seed, _ in p.negative_scans()} for p in (plan, other)]
+    assert [len(seeds) for seeds in seen] == [120, 120]
+    assert not seen[0] & seen[1]
+    assert min(seen[0] | seen[1]) >= EVALUATION_SEED
+    assert plan.facts() != other.facts()
+
+
+def test_the_script_takes_patients_to_choose_by(tmp_path, capsys):
+    few = ["--patients", "1", "--negatives", "0", "--family", "first", "--economy", "--development"]
+    assert evaluate_default.main(["--model", "fast", "--out", str(tmp_path), *few]) == 0
+    assert [place.name for place in (tmp_path / "patients").iterdir()] == [str(DEVELOPMENT_SEED)]
+    assert evaluate_default.main(["--model", "fast", "--out", str(tmp_path), *few[:-1]]) == 2
+    assert "other patients" in capsys.readouterr().err

@@ -38,6 +38,23 @@ def test_patients_follow_each_other_by_family(tmp_path):
     assert not case_file(tmp_path / "cases", 3).exists()
 
 
+def test_some_patients_may_be_as_fine_as_those_that_models_are_measured_on(tmp_path):
+    recipe = get_recipe("subpixel")
+    chosen = options(tmp_path, "--patients", "varied:2@7", "--fine-share", "0.5")
+    assert train_default.write_patients(recipe, chosen) == [7, 8]
+    draws = [np.random.default_rng([seed, 2026]).random(3) for seed in (7, 8)]
+    assert [draw[2] < 0.5 for draw in draws] == [True, False]
+    for seed, draw in zip((7, 8), draws, strict=True):
+        field = "cropped" if draw[1] < PhantomMix.cropped_share else "head_neck"
+        same = case_of_patient(seed, make_patient(seed, field, economy=seed == 8, family="varied"), recipe)
+        np.testing.assert_array_equal(read_case(tmp_path / "cases", seed).inputs, same.inputs)
+    said = "; 50 % of all but the first family at full detail"
+    assert said in train_default.training_history(recipe, chosen)
+    assert "full detail" not in train_default.training_history(recipe, options(tmp_path))
+    with pytest.raises(SystemExit):
+        options(tmp_path, "--fine-share", "1.5")
+
+
 def test_a_family_may_begin_at_a_seed_of_its_own(tmp_path):
     recipe = get_recipe("subpixel")
     chosen = options(tmp_path, "--patients", "first:2", "first:1@40", "first:1")

@@ -14,6 +14,7 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +26,7 @@ from HNTumorSegLib.phantom.family import FAMILIES, FIRST
 from HNTumorSegLib.printout import console_for_output
 from HNTumorSegLib.progress_bar import shown_progress
 from HNTumorSegLib.training.card_figures import measure_for_card
-from HNTumorSegLib.training.held_out import HeldOut
+from HNTumorSegLib.training.held_out import DEVELOPMENT_SEED, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.real_scans import check_folders
 
@@ -50,11 +51,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=whole_number, default=1, help="processes")
     parser.add_argument("--economy", action="store_true", help="coarser, faster patients")
+    parser.add_argument(
+        "--development",
+        action="store_true",
+        help="other patients, to choose a model or a rule by; figures to report come from those without it",
+    )
     options = parser.parse_args(argv)
     if options.patients == 0:
         parser.error("at least one patient is needed")
     keep_freed_memory()
     plan = HeldOut(options.patients, options.negatives, options.family, options.anatomy, options.economy)
+    if options.development:
+        plan = replace(plan, first_seed=DEVELOPMENT_SEED)
     command = shlex.join(["python", "scripts/evaluate_default.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         check_folders(options.sarcomas, options.healthy)

@@ -104,7 +104,8 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     mix = ", ".join(
         f"{len(seeds)} of the family '{family}' (seeds from {seeds[0]})" for family, seeds in patients(options)
     )
-    data = f"synthetic patients of HNTumorSegLib.phantom: {mix}{anatomy}; recipe {recipe.name}"
+    fine = f"; {100 * options.fine_share:g} % of all but the first family at full detail" if options.fine_share else ""
+    data = f"synthetic patients of HNTumorSegLib.phantom: {mix}{anatomy}{fine}; recipe {recipe.name}"
     first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
     then = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
@@ -148,7 +149,9 @@ def write_patients(recipe: Recipe, options: argparse.Namespace) -> list[int]:
     """Make the patients to train on that are not in ``--work`` yet; returns their seeds."""
     every = []
     for family, seeds in patients(options):
-        mix = FIRST_FAMILY if family == FIRST else PhantomMix(1.0, anatomy_folder=options.anatomy, family=family)
+        mix = FIRST_FAMILY
+        if family != FIRST:
+            mix = PhantomMix(1.0, anatomy_folder=options.anatomy, family=family, fine_share=options.fine_share)
         write_cases(list(seeds), recipe, options.work / "cases", options.workers, say, mix)
         every += seeds
     return every
@@ -265,6 +268,14 @@ def family_and_count(text: str) -> tuple[str, int, int | None]:
     return family, int(count), int(first) if at else None
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share from 0 to 1")
+    return value
+
+
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 40 GB)")
@@ -282,6 +293,13 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--anatomy", type=Path, default=None, help="folder of organ label sets, for all families but the first"
+    )
+    parser.add_argument(
+        "--fine-share",
+        type=share,
+        default=0.0,
+        help="share of these patients, but for the first family's, made as finely as those of the measurement (in a "
+        "--work of its own: patients that are there are left alone)",
     )
     parser.add_argument("--steps", type=int, default=None, help="of the first network")
     parser.add_argument("--learning-rate", type=float, default=None)

@@ -24,8 +24,12 @@ from HNTumorSegLib.phantom import HEAD_NECK, WHOLE_BODY, PhantomPatient, make_pa
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
 
-NEGATIVE_SEED = EVALUATION_SEED + 100_000
-"""Patients without tumour begin here, so that none is the double of one with tumours."""
+NEGATIVES_AFTER = 100_000
+"""Patients without tumour begin so many seeds after those with, so that none is the double of one with tumours."""
+
+DEVELOPMENT_SEED = 2_000_100
+"""Patients from here on are never trained on either: models and rules are chosen on them, so that the others stay a
+test."""
 
 PET_CT, PET_ONLY = "pet_ct", "pet"
 READINGS = (PET_CT, PET_ONLY)
@@ -38,11 +42,12 @@ class HeldOut:
     """Which patients.
 
     Attributes:
-        patients: how many with tumours; seeds count from :data:`EVALUATION_SEED`.
-        negatives: how many without, for each of head and neck and whole body; from :data:`NEGATIVE_SEED`.
+        patients: how many with tumours; seeds count from ``first_seed``.
+        negatives: how many without, for each of head and neck and whole body; :data:`NEGATIVES_AFTER` seeds later.
         family: of :func:`HNTumorSegLib.phantom.make_patient`.
         anatomy: organ label sets for it.
         economy: coarser and faster patients.
+        first_seed: :data:`EVALUATION_SEED`, or :data:`DEVELOPMENT_SEED` for what a choice is made on.
     """
 
     patients: int = 100
@@ -50,14 +55,16 @@ class HeldOut:
     family: str = "held_out"
     anatomy: Path | None = None
     economy: bool = False
+    first_seed: int = EVALUATION_SEED
 
     def seeds(self) -> list[int]:
         """Of the patients with tumours."""
-        return list(range(EVALUATION_SEED, EVALUATION_SEED + self.patients))
+        return list(range(self.first_seed, self.first_seed + self.patients))
 
     def negative_scans(self) -> list[tuple[int, str]]:
         """Seed and field of view of those without tumours."""
-        seeds = range(NEGATIVE_SEED, NEGATIVE_SEED + self.negatives)
+        begin = self.first_seed + NEGATIVES_AFTER
+        seeds = range(begin, begin + self.negatives)
         return [(seed, field_of_view) for seed in seeds for field_of_view in (HEAD_NECK, WHOLE_BODY)]
 
     def patient(self, seed: int) -> PhantomPatient:
@@ -81,7 +88,8 @@ class HeldOut:
     def facts(self) -> dict[str, object]:
         """What decides how a patient looks."""
         anatomy = None if self.anatomy is None else Path(self.anatomy).name
-        return {"family": self.family, "anatomy": anatomy, "economy": self.economy}
+        first = {} if self.first_seed == EVALUATION_SEED else {"first_seed": self.first_seed}
+        return {"family": self.family, "anatomy": anatomy, "economy": self.economy, **first}
 
 
 @dataclass(frozen=True)

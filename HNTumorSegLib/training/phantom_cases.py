@@ -32,6 +32,8 @@ class PhantomMix:
         varied_share: share of patients of ``family``; the others are of the first.
         cropped_share: share of the varied ones whose scan shows only a part of the head and neck.
         anatomy_folder: organ label sets that drive the varied ones' anatomy; None: it is drawn.
+        fine_share: share of the varied ones that are made as finely as those that models are measured on, which takes
+            three times as long; the others are coarser.
         family: ``varied``, ``nodal`` for advanced nodal disease, or ``crossed`` for anatomies between two sources.
     """
 
@@ -39,15 +41,16 @@ class PhantomMix:
     cropped_share: float = 0.35
     anatomy_folder: Path | None = None
     family: str = VARIED.name
+    fine_share: float = 0.0
 
     def patient(self, seed: int) -> PhantomPatient:
         """The training patient of that seed."""
         rng = np.random.default_rng([seed, 2026])
-        varied, cropped = rng.random(2) < (self.varied_share, self.cropped_share)
+        varied, cropped, fine = rng.random(3) < (self.varied_share, self.cropped_share, self.fine_share)
         if not varied:
             return make_patient(seed, economy=True)
         field = CROPPED if cropped else HEAD_NECK
-        return make_patient(seed, field, economy=True, family=self.family, anatomy_folder=self.anatomy_folder)
+        return make_patient(seed, field, economy=not fine, family=self.family, anatomy_folder=self.anatomy_folder)
 
 
 FIRST_FAMILY = PhantomMix()
