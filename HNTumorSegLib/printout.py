@@ -109,6 +109,8 @@ def print_models(console: Console, entries: list[ModelEntry], user_folder: Path)
 
 def print_card(console: Console, card: ModelCard, folder: Path) -> None:
     """A model card in words."""
+    from HNTumorSegLib.models.card import figures_in_words
+
     recipe = card.recipe
     channels = ", ".join(f"{c.image} {c.window[0]:g} to {c.window[1]:g}" for c in recipe.channels)
     patch = " x ".join(str(n) for n in reversed(recipe.patch_zyx))
@@ -123,7 +125,7 @@ def print_card(console: Console, card: ModelCard, folder: Path) -> None:
         "Training data": card.training_data,
         "Licence": card.licence,
         **{
-            f"Measured on {data}": ", ".join(f"{name} {value:g}" for name, value in figures.items())
+            f"Measured on {data}": ", ".join(f"{name} {words}" for name, words in figures_in_words(figures).items())
             for data, figures in card.performance.items()
         },
         "Deviations from the source": " ".join(recipe.deviations),

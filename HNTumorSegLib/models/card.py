@@ -12,7 +12,20 @@ from HNTumorSegLib.recipes.recipe import Recipe
 
 CARD_FILE = "card.json"
 OWN_ENGINE, NNUNET_ENGINE, MONAI_ENGINE = "own", "nnunet", "monai"
+LOW, HIGH = "_95_low", "_95_high"
+"""After a figure's name: the ends of its 95 % interval over patients."""
+
 ENGINES = (OWN_ENGINE, NNUNET_ENGINE, MONAI_ENGINE)
+
+
+def figures_in_words(figures: dict[str, float]) -> dict[str, str]:
+    """Each figure by its name, with its interval in brackets where there is one: ``0.774 (0.735 to 0.812)``."""
+    ends = {name for name in figures if name.endswith((LOW, HIGH))}
+    words = {name: f"{value:g}" for name, value in figures.items() if name not in ends}
+    for name in words:
+        if {name + LOW, name + HIGH} <= ends:
+            words[name] += f" ({figures[name + LOW]:.3f} to {figures[name + HIGH]:.3f})"
+    return words
 
 
 @dataclass(frozen=True)
@@ -27,10 +40,11 @@ class WeightFile:
 class ModelCard:
     """A model folder's ``card.json``.
 
-    ``performance`` maps a data set's name to measured figures (names carry units); ``intended_use`` and
-    ``limitations`` are sentences shown to the user before the model is used. ``engine`` says whose preprocessing and
-    tiling the weights were trained for: this project's (``own``: the recipe holds it), nnU-Net's or a MONAI bundle's;
-    for these ``engine_options`` holds it, and of the recipe only channels, classes and network are used.
+    ``performance`` maps a data set's name to measured figures (names carry units; some are followed by their interval,
+    see :data:`LOW`); ``intended_use`` and ``limitations`` are sentences shown to the user before the model is used.
+    ``engine`` says whose preprocessing and tiling the weights were trained for: this project's (``own``: the recipe
+    holds it), nnU-Net's or a MONAI bundle's; for these ``engine_options`` holds it, and of the recipe only channels,
+    classes and network are used.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.models.card import LOW, ModelCard, figures_in_words
 
 RELIABILITY, FAILURES = "reliability.png", "failures.jpg"
 CAPTIONS = {
@@ -57,9 +57,11 @@ def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> st
     ]
     if card.performance:
         lines += ["| | " + " | ".join(card.performance) + " |", "|---|" + "---|" * len(card.performance)]
-        for name in dict.fromkeys(name for figures in card.performance.values() for name in figures):
-            cells = (f"{figures[name]:g}" if name in figures else "" for figures in card.performance.values())
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        columns = [figures_in_words(figures) for figures in card.performance.values()]
+        for name in dict.fromkeys(name for column in columns for name in column):
+            lines.append(f"| {name} | " + " | ".join(column.get(name, "") for column in columns) + " |")
+        if any(name.endswith(LOW) for figures in card.performance.values() for name in figures):
+            lines += ["", "In brackets: the 95 % interval, from a bootstrap over the patients."]
     else:
         lines.append("Nothing yet.")
     for file, caption in (pictures or {}).items():

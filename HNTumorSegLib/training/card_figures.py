@@ -9,10 +9,12 @@ import SimpleITK as sitk
 
 from HNTumorSegLib.evaluation.case import TARGETS, EvaluationSettings
 from HNTumorSegLib.evaluation.cohort import CohortEvaluation, evaluate_cases
+from HNTumorSegLib.evaluation.intervals import FEWEST_PATIENTS, patient_intervals
 from HNTumorSegLib.evaluation.reliability_figure import reliability_diagram
 from HNTumorSegLib.evaluation.writing import write_evaluation
 from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.lesions.codes import NODE, PRIMARY
+from HNTumorSegLib.models.card import HIGH, LOW
 from HNTumorSegLib.progress import ProgressCallback, ProgressEvent, silent
 from HNTumorSegLib.training import held_out
 from HNTumorSegLib.training.failure_pictures import GalleryEntry, draw_failure, gallery_page, save_figure
@@ -25,6 +27,9 @@ FIGURES_FILE = "figures.json"
 N_WORST = 10
 SHEET_FILE = "failures.jpg"
 """The gallery on one picture; beside its folder."""
+
+AGREEMENT = ("dsc_", "tpr_", "ppv_", "classification_accuracy", "ttb_r2")
+"""How the figures that get an interval begin."""
 
 Performance = dict[str, dict[str, float]]
 """What ``ModelCard.performance`` holds: data set to figures, names with units."""
@@ -74,7 +79,8 @@ def measure_for_card(
         patients = held_out.cohort_reliability(plan, folder, reading)
         diagram = reliability_diagram(held_out.pooled(patients), f"Reliability: {name}, {plan.patients} patients")
         save_figure(diagram, folder / f"reliability_{reading}.png")
-        performance[name] = {**cohort_figures_of(evaluation), **held_out.calibration_figures(patients)}
+        figures = with_intervals(evaluation, cohort_figures_of(evaluation))
+        performance[name] = {**figures, **held_out.calibration_figures(patients)}
         if reading == PET_CT:
             write_gallery(evaluation, plan, folder, progress)
     found = held_out.false_lesions(delineator, plan, folder, progress)
@@ -105,6 +111,23 @@ def cohort_figures_of(evaluation: CohortEvaluation) -> dict[str, float]:
     figures["ttb_true_ml"] = sum(case.ttb_true_ml for case in evaluation.cases)
     figures["ttb_ml"] = sum(case.ttb_predicted_ml for case in evaluation.cases)
     return {name: round(float(value), 4) for name, value in figures.items() if value is not None}
+
+
+def with_intervals(evaluation: CohortEvaluation, figures: dict[str, float]) -> dict[str, float]:
+    """Agreement's figures with the ends of their 95 % interval over patients after each, where there are enough.
+
+    A figure that is the same in every draw, as a TPR without a miss, gets none: it would look certain.
+    """
+    if len(evaluation.cases) < FEWEST_PATIENTS:
+        return figures
+    intervals = patient_intervals(evaluation, cohort_figures_of)
+    both: dict[str, float] = {}
+    for name, value in figures.items():
+        both[name] = value
+        low, high = intervals.get(name, (value, value))
+        if name.startswith(AGREEMENT) and low < high:
+            both[name + LOW], both[name + HIGH] = round(low, 4), round(high, 4)
+    return both
 
 
 def write_gallery(
