@@ -49,6 +49,12 @@ def test_the_card_page_is_the_card(card):
     assert "synthetic" in card.limitations
 
 
+def test_a_version_has_one_line_of_changes_and_the_present_one_is_first(card):
+    versions = [line.split(":")[0] for line in card.changelog]
+    assert versions[0] == card.version
+    assert len(set(versions)) == len(versions)
+
+
 def test_what_ships_is_small():
     assert sum(f.stat().st_size for name in BUNDLED for f in resolve_model(name).iterdir()) < 25e6
 

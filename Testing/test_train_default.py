@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,8 +132,11 @@ def test_a_patch_that_does_not_fit_is_refused_before_training(tmp_path, patch):
     assert not (tmp_path / "cases").exists()
 
 
-def test_networks_of_another_kind_are_refused_before_training(tmp_path):
-    other = folder_of(tmp_path / "other", RECIPE, 1)
+@pytest.mark.parametrize("kind", ["another network", "wider"])
+def test_networks_of_another_kind_are_refused_before_training(tmp_path, kind):
+    recipe = get_recipe("subpixel")
+    wider = replace(recipe, network_options={**recipe.network_options, "channels": [32, 64, 88, 128]})
+    other = folder_of(tmp_path / "other", wider if kind == "wider" else RECIPE, 1)
     with pytest.raises(ModelError, match=r"are not those of recipe 'subpixel'"):
         train_default.main(["--work", str(tmp_path), "--with-networks-of", str(other)])
     with pytest.raises(ModelError):

@@ -80,7 +80,6 @@ CHANGES = (
 """Of the default model, for its card."""
 FAST_CHANGES = (
     "0.10.0: as the default model.",
-    "0.10.0: a third network, trained on with larger patches, which show more of what lies around a lesion.",
     "0.9.0: as the default model.",
     "0.8.0: as the default model.",
     "0.7.0: as the default model.",
@@ -131,6 +130,11 @@ def patients(options: argparse.Namespace) -> list[tuple[str, range]]:
     return found
 
 
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """What a network's tensors are called and how large they are."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
 def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
     """Say what is wrong with the members' options before hours of work, not after; raises :class:`ModelError`."""
     network = build_network(recipe.network, len(recipe.channels), len(recipe.classes), **recipe.network_options)
@@ -141,7 +145,7 @@ def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
     if options.with_networks_of is None:
         return
     further = load_networks(options.with_networks_of)
-    if any(one.state_dict().keys() != network.state_dict().keys() for one in further):
+    if any(shapes_of(one) != shapes_of(network) for one in further):
         raise ModelError(f"The networks of '{options.with_networks_of}' are not those of recipe '{recipe.name}'.")
 
 
