@@ -35,7 +35,7 @@ def test_every_patient_has_a_place_of_its_own(patient, n_patients):
     assert len(slices) == n_patients
     everything = slices + words
     assert not any(a.overlaps(b) for i, a in enumerate(everything) for b in everything[:i])
-    for box in everything if n_patients > 1 else slices:
+    for box in everything:
         assert box.x0 >= 0
         assert box.y0 >= 0
         assert box.x1 <= sheet.figure.bbox.x1

@@ -52,8 +52,13 @@ def test_some_patients_may_be_as_fine_as_those_that_models_are_measured_on(tmp_p
     said = "; 50 % of all but the first family at full detail"
     assert said in train_default.training_history(recipe, chosen)
     assert "full detail" not in train_default.training_history(recipe, options(tmp_path))
+
+
+@pytest.mark.parametrize("wrong", ["1.5", "-0.1", "half", "nan"])
+def test_what_is_no_share_is_said(tmp_path, wrong, capsys):
     with pytest.raises(SystemExit):
-        options(tmp_path, "--fine-share", "1.5")
+        options(tmp_path, f"--fine-share={wrong}")
+    assert f"'{wrong}' is not a share from 0 to 1" in capsys.readouterr().err
 
 
 def test_a_family_may_begin_at_a_seed_of_its_own(tmp_path):

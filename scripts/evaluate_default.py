@@ -14,7 +14,6 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,6 +27,7 @@ from HNTumorSegLib.progress_bar import shown_progress
 from HNTumorSegLib.training.card_figures import measure_for_card
 from HNTumorSegLib.training.held_out import DEVELOPMENT_SEED, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
+from HNTumorSegLib.training.phantom_cases import EVALUATION_SEED
 from HNTumorSegLib.training.real_scans import check_folders
 
 
@@ -60,9 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.patients == 0:
         parser.error("at least one patient is needed")
     keep_freed_memory()
-    plan = HeldOut(options.patients, options.negatives, options.family, options.anatomy, options.economy)
-    if options.development:
-        plan = replace(plan, first_seed=DEVELOPMENT_SEED)
+    first_seed = DEVELOPMENT_SEED if options.development else EVALUATION_SEED
+    plan = HeldOut(options.patients, options.negatives, options.family, options.anatomy, options.economy, first_seed)
     command = shlex.join(["python", "scripts/evaluate_default.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         check_folders(options.sarcomas, options.healthy)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import math
 import shlex
 import shutil
 import sys
@@ -146,7 +147,10 @@ def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
         return
     further = load_networks(options.with_networks_of)
     if any(shapes_of(one) != shapes_of(network) for one in further):
-        raise ModelError(f"The networks of '{options.with_networks_of}' are not those of recipe '{recipe.name}'.")
+        raise ModelError(
+            f"The networks of '{options.with_networks_of}' are not those of recipe '{recipe.name}'. Give the folder of "
+            "a model of that recipe, or another --recipe."
+        )
 
 
 def write_patients(recipe: Recipe, options: argparse.Namespace) -> list[int]:
@@ -274,7 +278,10 @@ def family_and_count(text: str) -> tuple[str, int, int | None]:
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a share from 0 to 1")
     return value

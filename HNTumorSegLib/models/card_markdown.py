@@ -7,7 +7,7 @@ from HNTumorSegLib.models.card import LOW, ModelCard, figures_in_words
 RELIABILITY, FAILURES = "reliability.png", "failures.jpg"
 CAPTIONS = {
     RELIABILITY: "Reliability: how often a voxel is tumour where the model says so with this probability",
-    FAILURES: "The ten worst of the held-out patients, by DSC of all tumour: axial slice through the largest error",
+    FAILURES: "The worst of the held-out patients, by DSC of all tumour: axial slice through the largest error",
 }
 """By picture, as it ends its file's name."""
 

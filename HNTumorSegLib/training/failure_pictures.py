@@ -142,7 +142,15 @@ def _slices(figure: Figure, study: Study, sets: OutlinedSets, center: np.ndarray
 
 
 def draw_slice(axes: Axes, study: Study, sets: OutlinedSets, center_mm: np.ndarray, view: View) -> None:
-    """One slice through a position (LPS), PET on CT where there is one, with each set of lesions in its colour."""
+    """One slice through a position, PET (SUVbw) on CT (HU) where there is one, with each set of lesions outlined.
+
+    Args:
+        axes: emptied by the caller; gets limits in mm.
+        study: PET and, if there is one, CT.
+        sets: lesions and the colour of their outlines, those drawn last at the end.
+        center_mm: LPS, shape (3,); the slice is :data:`WINDOW_MM` wide about it.
+        view: orientation.
+    """
     bounds = study.pet_geometry.bounds_mm()
     window = window_around(window_center_mm(center_mm, np.mean(bounds, axis=0)), WINDOW_MM, bounds)
     pet = sample_plane(study.pet, view, window, center_mm[view.depth], 0.0)
@@ -159,7 +167,7 @@ def draw_slice(axes: Axes, study: Study, sets: OutlinedSets, center_mm: np.ndarr
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """As PNG, or as JPEG (a fourth of the bytes where slices fill the figure), by the path's suffix."""
+    """As PNG, or as JPEG (fewer bytes where slices fill the figure), by the path's suffix."""
     if path.suffix == ".jpg":
         figure.savefig(path, format="jpg", dpi=110, facecolor=PAPER, pil_kwargs={"quality": 88, "subsampling": 0})
     else:

@@ -33,14 +33,12 @@ class FailureSheet:
     def __init__(self, n_patients: int, title: str):
         from matplotlib.figure import Figure
 
-        self.n_columns = min(COLUMNS, max(1, n_patients))
-        n_rows = -(-max(1, n_patients) // self.n_columns)
-        self._width = self.n_columns * (CELL_INCHES + GAP_INCHES) + GAP_INCHES
+        n_rows = -(-n_patients // COLUMNS)
+        self._width = COLUMNS * (CELL_INCHES + GAP_INCHES) + GAP_INCHES
         self._height = HEAD_INCHES + n_rows * (CELL_INCHES + WORDS_INCHES + GAP_INCHES)
         self.figure: Figure = Figure(figsize=(self._width, self._height), facecolor=PAPER)
         self._n_drawn = 0
         self._write(GAP_INCHES, 0.15, title, color=INK, fontsize=12, fontweight="bold")
-        # Not beside the title, which a narrow sheet has no room for.
         self._write(GAP_INCHES, 0.37, "truth", color=TRUE_COLOR, fontsize=9.5, fontweight="bold")
         self._write(GAP_INCHES + 0.45, 0.37, "delineated", color=FOUND_COLOR, fontsize=9.5, fontweight="bold")
 
@@ -53,8 +51,15 @@ class FailureSheet:
         title: str,
         sentences: Sequence[str],
     ) -> None:
-        """Draw the next patient; arguments as of :func:`HNTumorSegLib.training.failure_pictures.draw_failure`."""
-        row, column = divmod(self._n_drawn, self.n_columns)
+        """Draw the next patient.
+
+        Args:
+            study: PET in SUVbw and, if there is one, CT in HU.
+            truth, found: labels 0, 1, 2 on the PET's grid.
+            center_mm: LPS, where the slice cuts.
+            title, sentences: below it; of the sentences the first, and how many more there are.
+        """
+        row, column = divmod(self._n_drawn, COLUMNS)
         self._n_drawn += 1
         left = GAP_INCHES + column * (CELL_INCHES + GAP_INCHES)
         top = HEAD_INCHES + row * (CELL_INCHES + WORDS_INCHES + GAP_INCHES)

@@ -33,7 +33,7 @@ class PhantomMix:
         cropped_share: share of the varied ones whose scan shows only a part of the head and neck.
         anatomy_folder: organ label sets that drive the varied ones' anatomy; None: it is drawn.
         fine_share: share of the varied ones that are made as finely as those that models are measured on, which takes
-            three times as long; the others are coarser.
+            longer; the others are coarser.
         family: ``varied``, ``nodal`` for advanced nodal disease, or ``crossed`` for anatomies between two sources.
     """
 
