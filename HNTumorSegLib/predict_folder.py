@@ -203,7 +203,7 @@ def _write_whole(image: sitk.Image, target: Path) -> None:
 
 def _key(model: PetCtModel | ClassModel, source: FileSource, reference: str | None) -> str:
     """What a finished case depends on: the weights, the files, the reference."""
-    facts = [[weight.sha256 for weight in model.card.weights], source.key(), reference or model.usual_reference]
+    facts = [model.card.weights_key(), source.key(), reference or model.usual_reference]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

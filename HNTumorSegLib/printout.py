@@ -129,7 +129,8 @@ def print_card(console: Console, card: ModelCard, folder: Path) -> None:
             for data, figures in card.performance.items()
         },
         "Deviations from the source": " ".join(recipe.deviations),
-        "Weights": ", ".join(f"{w.file} (sha256 {w.sha256[:12]}...)" for w in card.weights),
+        "Weights": (f"the mean of those of {card.mean_of}: " if card.mean_of else "")
+        + ", ".join(f"{w.file} (sha256 {w.sha256[:12]}...)" for w in card.weights),
         "Changes": "; ".join(card.changelog),
     }
     for title, text in lines.items():

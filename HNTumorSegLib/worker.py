@@ -206,7 +206,8 @@ class Worker:
         key = (folder, request.device, request.flip_left_right)
         if self._kept is not None and self._kept.key == key:
             card = ModelCard.load(folder)
-            if card == self._kept.delineator.card and all((folder / weight.file).is_file() for weight in card.weights):
+            weights = [card.weights_folder(folder) / weight.file for weight in card.weights]
+            if card == self._kept.delineator.card and all(path.is_file() for path in weights):
                 return self._kept.delineator, True
         self._kept = None  # the former weights leave memory before others come
         delineator = Delineator(folder, request.device, flip_left_right=request.flip_left_right)

@@ -13,6 +13,7 @@ import torch
 from inference_cases import RECIPE
 
 from HNTumorSegLib.errors import ModelError
+from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.phantom import make_patient
@@ -108,23 +109,25 @@ def test_networks_of_another_model_join_the_members(tmp_path, monkeypatch):
     recipe = get_recipe("subpixel")
     other = folder_of(tmp_path / "other", recipe, 2)
     own = load_networks(folder_of(tmp_path / "own", recipe, 1))
-    written = {}
     monkeypatch.setattr(train_default, "write_patients", lambda *_: [0])
     monkeypatch.setattr(train_default, "train_members", lambda *_: list(own))
-    monkeypatch.setattr(train_default, "measure_bundled", lambda models, _: {name: {} for name in models})
-    monkeypatch.setattr(
-        train_default, "write_bundled", lambda folder, name, recipe, networks, *_: written.update({name: networks})
-    )
+    figures = {name: {"a test": {"dsc_union": value}} for name, value in (("default", 0.8), ("fast", 0.7))}
+    monkeypatch.setattr(train_default, "measure_bundled", lambda *_: figures)
     places = ["--out", str(tmp_path / "a"), "--fast-out", str(tmp_path / "b"), "--start-from", str(other)]
     more = ["--with-networks-of", str(other), "--member-patch", "96", "112", "112"]
     assert train_default.main(["--work", str(tmp_path), *places, *more]) == 0
-    members, (fast,) = written["default"], written["fast"]
+    members, (fast,) = load_networks(tmp_path / "a"), load_networks(tmp_path / "b")
     key = "fold.0.weight"
     expected = [network.state_dict()[key] for network in own + load_networks(other)]
     assert len(members) == 3
     for member, weights in zip(members, expected, strict=True):
-        torch.testing.assert_close(member.state_dict()[key], weights)
-    torch.testing.assert_close(fast.state_dict()[key], sum(expected) / 3)
+        torch.testing.assert_close(member.state_dict()[key], weights, atol=1e-3, rtol=1e-3)  # stored in half precision
+    torch.testing.assert_close(fast.state_dict()[key], sum(expected) / 3, atol=1e-3, rtol=1e-3)
+    default, fast = (ModelCard.load(tmp_path / name) for name in "ab")
+    assert (default.name, fast.name, fast.mean_of) == ("default", "fast", "a")
+    assert (default.performance, fast.performance) == (figures["default"], figures["fast"])
+    assert fast.training_data == f"{default.training_data} The mean of these networks' weights."
+    assert "One network instead of the ensemble" in fast.intended_use
     history = train_default.training_history(recipe, options(tmp_path, *more))
     assert "patches of 96 x 112 x 112 voxels" in history
     assert history.endswith("Beside them the 2 network(s) of other 3.1.")
@@ -134,6 +137,14 @@ def test_networks_of_another_model_join_the_members(tmp_path, monkeypatch):
 def test_a_patch_that_does_not_fit_is_refused_before_training(tmp_path, patch):
     with pytest.raises(ModelError, match=r"--member-patch is .* needs multiples of 16 voxels"):
         train_default.main(["--work", str(tmp_path), "--member-patch", *patch])
+    assert not (tmp_path / "cases").exists()
+
+
+@pytest.mark.parametrize("fast", ["elsewhere/fast", "default"])
+def test_the_one_network_must_lie_beside_the_ensemble(tmp_path, fast):
+    places = ["--out", str(tmp_path / "default"), "--fast-out", str(tmp_path / fast)]
+    with pytest.raises(ModelError, match="give two folders in the same folder"):
+        train_default.main(["--work", str(tmp_path), *places])
     assert not (tmp_path / "cases").exists()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from HNTumorSegLib.training.weight_average import WeightAverage, mean_network
+from HNTumorSegLib.networks.mean import mean_network
+from HNTumorSegLib.training.weight_average import WeightAverage
 
 
 def test_it_is_the_closed_form_of_an_exponential_average():

@@ -5,7 +5,8 @@
         [--sarcomas FOLDER] [--healthy DICOM_FOLDER]
 
 One network is trained from random weights (or taken from ``--start-from``); the members of the ensemble go on from it,
-each on other patches. ``default`` is the ensemble, ``fast`` the one network with the mean of its weights. Everything
+each on other patches. ``default`` is the ensemble, ``fast`` the one network with the mean of its weights, which is not
+stored but worked out when the model is loaded. Everything
 follows from seeds. Cases, checkpoints and measurements stay in ``--work``; called again with the same folder it goes on
 where it stopped. The measurement is that of scripts/evaluate_default.py.
 """
@@ -31,9 +32,10 @@ from HNTumorSegLib.inference.delineator import Delineator
 from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import FAILURES, RELIABILITY, card_markdown, page_pictures, picture_file
-from HNTumorSegLib.models.loading import load_networks, write_model
+from HNTumorSegLib.models.loading import load_networks, write_mean, write_model
 from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
 from HNTumorSegLib.networks import build_network
+from HNTumorSegLib.networks.mean import mean_network
 from HNTumorSegLib.phantom.family import CROSSED, FIRST, NODAL, VARIED
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
@@ -49,7 +51,6 @@ from HNTumorSegLib.training.phantom_cases import (
     write_cases,
 )
 from HNTumorSegLib.training.real_scans import check_folders
-from HNTumorSegLib.training.weight_average import mean_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
@@ -139,6 +140,11 @@ def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
 def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
     """Say what is wrong with the members' options before hours of work, not after; raises :class:`ModelError`."""
     network = build_network(recipe.network, len(recipe.channels), len(recipe.classes), **recipe.network_options)
+    if options.out.resolve().parent != options.fast_out.resolve().parent or options.out == options.fast_out:
+        raise ModelError(
+            f"--out is '{options.out}' and --fast-out '{options.fast_out}'; give two folders in the same folder, as "
+            "the one network is the mean of the ensemble's and read from there."
+        )
     divisor = getattr(network, "divisor", 1)
     if options.member_patch is not None and any(side < 1 or side % divisor for side in options.member_patch):
         sides = " x ".join(map(str, options.member_patch))
@@ -210,7 +216,6 @@ def write_bundled(
     folder: Path, name: str, recipe: Recipe, networks: list[nn.Module], history: str, performance: Performance
 ) -> ModelCard:
     """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
-    fast = name == FAST_MODEL
     return write_model(
         folder,
         recipe,
@@ -220,7 +225,6 @@ def write_bundled(
         intended_use=(
             "Research on FDG-PET/CT of the head and neck: proposes primary tumours and lymph-node metastases "
             "(metabolically active volume) for a person to review. Not for clinical use."
-            + (" One network instead of the ensemble of 'default': for a slow machine." if fast else "")
         ),
         limitations=(
             "Trained on synthetic patients only and never shown a real tumour. Expect misses and false lesions on "
@@ -231,8 +235,29 @@ def write_bundled(
         training_data=history,
         licence="Apache-2.0",
         performance=performance,
-        changelog=FAST_CHANGES if fast else CHANGES,
+        changelog=CHANGES,
     )
+
+
+def write_models(
+    options: argparse.Namespace,
+    recipe: Recipe,
+    networks: list[nn.Module],
+    history: str,
+    performance: dict[str, Performance],
+) -> dict[str, ModelCard]:
+    """Write both models' folders, with what was measured so far."""
+    default = write_bundled(options.out, DEFAULT_MODEL, recipe, networks, history, performance.get(DEFAULT_MODEL, {}))
+    fast = write_mean(
+        options.fast_out,
+        options.out,
+        name=FAST_MODEL,
+        intended_use=f"{default.intended_use} One network instead of the ensemble of 'default': for a slow machine.",
+        training_data=f"{history} The mean of these networks' weights.",
+        performance=performance.get(FAST_MODEL, {}),
+        changelog=FAST_CHANGES,
+    )
+    return {DEFAULT_MODEL: default, FAST_MODEL: fast}
 
 
 def measure_bundled(models: dict[str, Path], options: argparse.Namespace) -> dict[str, Performance]:
@@ -359,16 +384,11 @@ def main(argv: list[str] | None = None) -> int:
         networks += [network.to(options.device) for network in load_networks(options.with_networks_of)]
 
     history = training_history(recipe, options)
-    bundled = {
-        DEFAULT_MODEL: (options.out, networks, history),
-        FAST_MODEL: (options.fast_out, [mean_network(networks)], f"{history} The mean of these networks' weights."),
-    }
-    for name, (folder, of_model, of_history) in bundled.items():
-        write_bundled(folder, name, recipe, of_model, of_history, {})
-    performance = measure_bundled({name: folder for name, (folder, _, _) in bundled.items()}, options)
-    for name, (folder, of_model, of_history) in bundled.items():
-        card = write_bundled(folder, name, recipe, of_model, of_history, performance[name])
-        if folder.resolve() == (BUNDLED / name).resolve():
+    folders = {DEFAULT_MODEL: options.out, FAST_MODEL: options.fast_out}
+    write_models(options, recipe, networks, history, {})
+    performance = measure_bundled(folders, options)
+    for name, card in write_models(options, recipe, networks, history, performance).items():
+        if folders[name].resolve() == (BUNDLED / name).resolve():
             write_page(card, options.work / "measured" / name)
     return 0
 

@@ -175,6 +175,7 @@ def _model(delineation: Delineation) -> dict[str, Any]:
         "intended_use": card.intended_use,
         "limitations": card.limitations,
         "weights": [asdict(weights) for weights in card.weights],
+        "mean_of": card.mean_of,
     }
 
 

@@ -133,7 +133,7 @@ def _names(layer: str, networks: int, channels: int) -> list[str]:
 
 def _hash(card: ModelCard, layer: str) -> str:
     """Equal for equal weights, preprocessing and layer."""
-    content = {"weights": [w.sha256.lower() for w in card.weights], "recipe": card.recipe.to_dict(), "layer": layer}
+    content = {"weights": card.weights_key(), "recipe": card.recipe.to_dict(), "layer": layer}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -44,7 +44,8 @@ class ModelCard:
     see :data:`LOW`); ``intended_use`` and ``limitations`` are sentences shown to the user before the model is used.
     ``engine`` says whose preprocessing and tiling the weights were trained for: this project's (``own``: the recipe
     holds it), nnU-Net's or a MONAI bundle's; for these ``engine_options`` holds it, and of the recipe only channels,
-    classes and network are used.
+    classes and network are used. ``mean_of`` names a folder beside this model's: ``weights`` are then files there, and
+    the model is one network with their mean.
     """
 
     name: str
@@ -60,6 +61,15 @@ class ModelCard:
     changelog: tuple[str, ...] = ()
     engine: str = OWN_ENGINE
     engine_options: dict[str, Any] = field(default_factory=dict)
+    mean_of: str = ""
+
+    def weights_key(self) -> list[str]:
+        """Equal for models whose networks are equal: what results are kept by."""
+        return [weight.sha256.lower() for weight in self.weights] + (["mean"] if self.mean_of else [])
+
+    def weights_folder(self, folder: Path) -> Path:
+        """Where the files of :attr:`weights` lie, for the card in ``folder``."""
+        return folder.resolve().parent / self.mean_of if self.mean_of else folder
 
     def save(self, folder: Path) -> Path:
         """Write ``card.json`` into ``folder``."""
@@ -91,6 +101,8 @@ class ModelCard:
         for key in ("classes", "changelog"):
             if key in fields:
                 fields[key] = tuple(fields[key])
+        if not isinstance(fields.get("mean_of", ""), str):
+            raise ValueError(f"'mean_of' is {fields['mean_of']}, not a folder's name")
         if fields.get("engine", OWN_ENGINE) not in ENGINES:
             raise ValueError(f"the engine '{fields['engine']}' is none of {', '.join(ENGINES)}")
         return cls(**fields)

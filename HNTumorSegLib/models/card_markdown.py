@@ -48,6 +48,7 @@ def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> st
         f"| recipe | {recipe.name} ({recipe.source}) |",
         f"| training data | {card.training_data} |",
         f"| licence | {card.licence} |",
+        *([f"| network | one, with the mean of the weights of `{card.mean_of}` |"] if card.mean_of else []),
         *[f"| weights | {w.file}, SHA-256 {w.sha256} |" for w in card.weights],
         "",
         "## Where it differs from the publication",

@@ -14,7 +14,7 @@ from pathlib import Path
 from HNTumorSegLib.errors import ModelError, OutputError
 from HNTumorSegLib.models.archive import opened_archive
 from HNTumorSegLib.models.card import CARD_FILE, ModelCard
-from HNTumorSegLib.models.loading import load_networks
+from HNTumorSegLib.models.loading import load_networks, write_standing_alone
 from HNTumorSegLib.models.registry import bundled_folder, resolve_model, user_folder
 
 OWN_KIND, NNUNET_KIND, BUNDLE_KIND = "own", "nnU-Net v2", "MONAI bundle"
@@ -113,9 +113,16 @@ def export_model(model: str | Path, target: Path) -> Path:
         raise OutputError(f"'{target}' is there already. Choose another name.")
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        with (
+            tempfile.TemporaryDirectory() as alone,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            place = folder
+            if card.mean_of:
+                place = Path(alone)
+                card = write_standing_alone(folder, place)
             for name in (CARD_FILE, *(weight.file for weight in card.weights)):
-                archive.write(folder / name, f"{folder.name}/{name}")
+                archive.write(place / name, f"{folder.name}/{name}")
         os.replace(part, target)
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written: {error.strerror or error}.") from error
@@ -132,16 +139,19 @@ def _converters() -> dict[str, Callable[[Path, Path, ImportOptions], str]]:
 
 
 def _copy_own(folder: Path, staged: Path, options: ImportOptions) -> str:
-    """An own model as it is; files that its card does not name are refused."""
+    """An own model as it is, or with the mean it stands for; files that its card does not name are refused."""
     card = ModelCard.load(folder)
     load_networks(folder)
-    wanted = {CARD_FILE, *(weight.file for weight in card.weights)}
+    wanted = {CARD_FILE} if card.mean_of else {CARD_FILE, *(weight.file for weight in card.weights)}
     for path in sorted(folder.iterdir()):
         if path.name not in wanted and not _READABLE.fullmatch(path.name):
             raise ModelError(
                 f"The model folder holds '{path.name}', which its card does not name; it was not imported. Remove the "
                 "file if you know what it is."
             )
+    if card.mean_of:
+        write_standing_alone(folder, staged)
+        return card.name
     for name in wanted:
         shutil.copyfile(folder / name, staged / name)
     return card.name

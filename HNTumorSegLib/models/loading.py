@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,16 @@ def load_networks(folder: str | Path, device: str = "cpu") -> list[torch.nn.Modu
     """The networks of a model folder, ready to run.
 
     Every weight file is read and its SHA-256 compared with the card before any of them is interpreted; then the
-    network is built from the card's recipe and keys, shapes and values are checked.
+    network is built from the card's recipe and keys, shapes and values are checked. Where the card says ``mean_of``,
+    the files are those of the folder of that name beside this one.
 
     Args:
         folder: a model folder (see :func:`HNTumorSegLib.models.registry.resolve_model`).
         device: torch device the networks are put on.
 
     Returns:
-        One network per weight file, in the card's order, in evaluation mode, without gradients.
+        One network per weight file, in the card's order, or the one with their mean (``mean_of``); in evaluation
+        mode, without gradients.
 
     Raises:
         ModelError: a file is missing, changed or cut short, is no safetensors file, does not fit the recipe's
@@ -41,11 +44,17 @@ def load_networks(folder: str | Path, device: str = "cpu") -> list[torch.nn.Modu
     folder = Path(folder)
     card = ModelCard.load(folder)
     _check_card(card, folder)
-    contents = [_verified_bytes(folder, weight) for weight in card.weights]
-    return [
-        _network_with(card, folder / weight.file, content).to(device)
+    place = card.weights_folder(folder)
+    contents = [_verified_bytes(place, weight) for weight in card.weights]
+    networks = [
+        _network_with(card, place / weight.file, content)
         for weight, content in zip(card.weights, contents, strict=True)
     ]
+    if card.mean_of:
+        from HNTumorSegLib.networks.mean import mean_network
+
+        networks = [mean_network(networks)]
+    return [network.to(device) for network in networks]
 
 
 def write_model(
@@ -72,29 +81,14 @@ def write_model(
         ModelError: there is no network, or weights are not finite.
         OutputError: the folder cannot be written.
     """
-    import torch
-    from safetensors.torch import save
-
-    if not networks:
-        raise ModelError("A model needs at least one network; none was given.")
     folder = Path(folder)
-    weights = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, network in enumerate(networks):
-            state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-            for key, value in state.items():
-                if not bool(torch.isfinite(value).all()):
-                    raise ModelError(f"Network {number} has values in '{key}' that are not finite; it was not written.")
-            content = save(state)
-            file = f"weights_{number}{WEIGHT_SUFFIX}"
-            _write_in_place(folder / file, lambda path, content=content: path.write_bytes(content))
-            weights.append(WeightFile(file, hashlib.sha256(content).hexdigest()))
+        weights = _write_weights(folder, networks)
         card = ModelCard(
             name=name,
             version=version,
             recipe=recipe,
-            weights=tuple(weights),
+            weights=weights,
             intended_use=intended_use,
             limitations=limitations,
             training_data=training_data,
@@ -105,12 +99,81 @@ def write_model(
             performance=dict(performance or {}),
             changelog=tuple(changelog),
         )
-        with tempfile.TemporaryDirectory(dir=folder) as part:
-            os.replace(card.save(Path(part)), folder / CARD_FILE)
-        _remove_former_weights(folder, {weight.file for weight in weights})
+        _write_card(card, folder)
     except OSError as error:
         raise OutputError(f"The model cannot be written to '{folder}': {error.strerror or error}.") from error
     return card
+
+
+def write_mean(folder: str | Path, of: str | Path, **differing: Any) -> ModelCard:
+    """Write the folder of a model that is one network, the mean of those of the model ``of`` beside it.
+
+    It holds a card and no weights: they are read where they are and averaged when the model is loaded.
+
+    Args:
+        folder: of the new model.
+        of: model folder in the same folder as ``folder``.
+        differing: fields of the card that are not those of ``of``.
+
+    Raises:
+        ModelError: ``of`` lies elsewhere, is no complete model, or is itself a mean.
+        OutputError: the folder cannot be written.
+    """
+    folder, of = Path(folder).resolve(), Path(of).resolve()
+    card = ModelCard.load(of)
+    if folder.parent != of.parent or folder == of or card.mean_of:
+        raise ModelError(
+            f"'{folder}' cannot be the mean of the networks of '{of}'. Give two folders in the same folder, the second "
+            "with networks of its own."
+        )
+    load_networks(of)
+    card = replace(card, **differing, mean_of=of.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_card(card, folder)
+    except OSError as error:
+        raise OutputError(f"The model cannot be written to '{folder}': {error.strerror or error}.") from error
+    return card
+
+
+def write_standing_alone(folder: Path, target: Path) -> ModelCard:
+    """Write the model of ``folder`` to ``target`` so that it needs no other folder; raises as :func:`write_model`."""
+    networks = load_networks(folder)
+    card = ModelCard.load(folder)
+    try:
+        card = replace(card, weights=_write_weights(target, networks), mean_of="")
+        _write_card(card, target)
+    except OSError as error:
+        raise OutputError(f"The model cannot be written to '{target}': {error.strerror or error}.") from error
+    return card
+
+
+def _write_weights(folder: Path, networks: Sequence[torch.nn.Module]) -> tuple[WeightFile, ...]:
+    """One safetensors file per network, in ``folder``, which is made."""
+    import torch
+    from safetensors.torch import save
+
+    if not networks:
+        raise ModelError("A model needs at least one network; none was given.")
+    weights = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, network in enumerate(networks):
+        state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+        for key, value in state.items():
+            if not bool(torch.isfinite(value).all()):
+                raise ModelError(f"Network {number} has values in '{key}' that are not finite; it was not written.")
+        content = save(state)
+        file = f"weights_{number}{WEIGHT_SUFFIX}"
+        _write_in_place(folder / file, lambda path, content=content: path.write_bytes(content))
+        weights.append(WeightFile(file, hashlib.sha256(content).hexdigest()))
+    return tuple(weights)
+
+
+def _write_card(card: ModelCard, folder: Path) -> None:
+    """The card, renamed into place; then weights that it does not name go."""
+    with tempfile.TemporaryDirectory(dir=folder) as part:
+        os.replace(card.save(Path(part)), folder / CARD_FILE)
+    _remove_former_weights(folder, set() if card.mean_of else {weight.file for weight in card.weights})
 
 
 def _write_in_place(path: Path, write: Callable[[Path], object]) -> None:
@@ -140,6 +203,17 @@ def _check_card(card: ModelCard, folder: Path) -> None:
                 f"The card of model '{folder}' names the weight file '{weight.file}'; only {WEIGHT_SUFFIX} files "
                 f"in the model folder itself are read. {_COPY_AGAIN}"
             )
+    if card.mean_of and (Path(card.mean_of).name != card.mean_of or card.mean_of == ".."):
+        raise ModelError(
+            f"The card of model '{folder}' says it is the mean of '{card.mean_of}'; only a folder beside it is read. "
+            f"{_COPY_AGAIN}"
+        )
+    if card.mean_of and not card.weights_folder(folder).is_dir():
+        raise ModelError(
+            f"Model '{folder}' is the mean of the networks of '{card.mean_of}', a model that must lie beside it and "
+            f"does not. Copy '{card.mean_of}' there too, or take what 'hntumorseg models export' writes, which needs "
+            "no second folder."
+        )
     if not card.recipe.channels:
         raise ModelError(f"The recipe in the card of model '{folder}' has no input channel. {_COPY_AGAIN}")
 

@@ -114,7 +114,7 @@ def claim_folder(folder: Path, delineator: Delineator, plan: HeldOut) -> None:
     card = delineator.card
     mine = {
         "model": f"{card.name} {card.version}",
-        "weights": [w.sha256 for w in card.weights],
+        "weights": card.weights_key(),
         "recipe": json.loads(json.dumps(card.recipe.answer_dict())),
         "flip_left_right": delineator.flip_left_right,
         **plan.facts(),
