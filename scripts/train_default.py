@@ -6,9 +6,9 @@
 
 One network is trained from random weights (or taken from ``--start-from``); the members of the ensemble go on from it,
 each on other patches. ``default`` is the ensemble, ``fast`` the one network with the mean of its weights, which is not
-stored but worked out when the model is loaded. Everything
-follows from seeds. Cases, checkpoints and measurements stay in ``--work``; called again with the same folder it goes on
-where it stopped. The measurement is that of scripts/evaluate_default.py.
+stored but worked out when the model is loaded. Everything follows from seeds. Cases, checkpoints and measurements stay
+in ``--work``; called again with the same folder it goes on where it stopped. The measurement is that of
+scripts/evaluate_default.py.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
 def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
     """Say what is wrong with the members' options before hours of work, not after; raises :class:`ModelError`."""
     network = build_network(recipe.network, len(recipe.channels), len(recipe.classes), **recipe.network_options)
-    if options.out.resolve().parent != options.fast_out.resolve().parent or options.out == options.fast_out:
+    out, fast_out = options.out.resolve(), options.fast_out.resolve()
+    if out.parent != fast_out.parent or out == fast_out:
         raise ModelError(
             f"--out is '{options.out}' and --fast-out '{options.fast_out}'; give two folders in the same folder, as "
             "the one network is the mean of the ensemble's and read from there."
