@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from inference_cases import RECIPE
 
 from HNTumorSegLib.cli import main
 from HNTumorSegLib.errors import ModelError
@@ -17,17 +18,7 @@ from HNTumorSegLib.models.importing import export_model, import_model
 from HNTumorSegLib.models.loading import load_networks, write_mean, write_model
 from HNTumorSegLib.models.registry import list_models
 from HNTumorSegLib.networks import build_network
-from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
 
-RECIPE = Recipe(
-    name="tiny",
-    source="a test",
-    channels=(Channel(PET, (0, 10)), Channel(CT, (-150, 250), missing=0.0)),
-    spacing_mm=4.0,
-    patch_zyx=(16, 16, 16),
-    network="attention_unet",
-    network_options={"channels": [4, 8], "heads": 2},
-)
 WORDS = dict.fromkeys(("intended_use", "limitations", "training_data", "licence"), "a test")
 VALUES = (0.5, 1.0, 4.5)
 MEAN = 2.0
