@@ -83,7 +83,7 @@ CHANGES = (
 )
 """Of the default model, for its card."""
 FAST_CHANGES = (
-    "0.11.0: as the default model, whose networks it reads and averages instead of keeping its own.",
+    "0.11.0: as the default model; its weights are the mean of the weights of that model's networks.",
     "0.10.0: as the default model.",
     "0.9.0: as the default model.",
     "0.8.0: as the default model.",
