@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from inference_cases import RECIPE
 
 from HNTumorSegLib.errors import ModelError
 from HNTumorSegLib.models.card import ModelCard
-from HNTumorSegLib.models.loading import load_networks, write_model
+from HNTumorSegLib.models.loading import load_networks, write_mean, write_model
 from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.phantom import make_patient
 from HNTumorSegLib.recipes import get_recipe
@@ -22,10 +23,11 @@ from HNTumorSegLib.training.phantom_cases import PhantomMix, case_file, case_of_
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import train_default
+import train_default_options
 
 
 def options(tmp_path, *more):
-    return train_default.parse_options(["--work", str(tmp_path), "--workers", "1", *more])
+    return train_default_options.parse_options(["--work", str(tmp_path), "--workers", "1", *more], "a test")
 
 
 def test_patients_follow_each_other_by_family(tmp_path):
@@ -148,6 +150,23 @@ def test_the_one_network_must_lie_beside_the_ensemble(tmp_path, fast):
     assert not (tmp_path / "cases").exists()
 
 
+@pytest.mark.parametrize("option", ["--start-from", "--with-networks-of"])
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_what_is_written_over_is_not_gone_on_from(tmp_path, option, name):
+    folder_of(tmp_path / "default", get_recipe("subpixel"), 2)
+    write_mean(tmp_path / "fast", tmp_path / "default", name="fast")
+    shutil.copytree(tmp_path / "default", tmp_path / "copy" / "default")
+    shutil.copytree(tmp_path / "fast", tmp_path / "copy" / "fast")
+    places = ["--out", str(tmp_path / "default"), "--fast-out", str(tmp_path / "fast")]
+    with pytest.raises(ModelError, match=f"{option} is .* would write over"):
+        train_default.main(["--work", str(tmp_path), *places, option, str(tmp_path / name)])
+    chosen = options(tmp_path, *places, option, str(tmp_path / "copy" / name))
+    train_default.check_members(get_recipe("subpixel"), chosen)
+    counted = {"default": "the 2 network(s)", "fast": "the 1 network(s)"}[name]
+    said = train_default.training_history(get_recipe("subpixel"), chosen)
+    assert (counted in said) == (option == "--with-networks-of")
+
+
 @pytest.mark.parametrize("kind", ["another network", "wider"])
 def test_networks_of_another_kind_are_refused_before_training(tmp_path, kind):
     recipe = get_recipe("subpixel")
@@ -162,7 +181,7 @@ def test_networks_of_another_kind_are_refused_before_training(tmp_path, kind):
 def test_the_card_names_them_in_their_order(tmp_path):
     recipe = get_recipe("subpixel")
     usual = train_default.training_history(recipe, options(tmp_path))
-    families = [part.partition(":") for part in train_default.PATIENTS]
+    families = [part.partition(":") for part in train_default_options.PATIENTS]
     places = [usual.index(f"{count} of the family '{family}'") for family, _, count in families[:3]]
     assert places == sorted(places)
     assert "CC BY 4.0" not in usual

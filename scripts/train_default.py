@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
-import math
 import shlex
 import shutil
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
+from train_default_options import parse_options, patients
 
 from HNTumorSegLib.errors import HNTumorSegError, ModelError
 from HNTumorSegLib.inference.delineator import Delineator
@@ -33,10 +33,10 @@ from HNTumorSegLib.inference.device import keep_freed_memory
 from HNTumorSegLib.models.card import ModelCard
 from HNTumorSegLib.models.card_markdown import FAILURES, RELIABILITY, card_markdown, page_pictures, picture_file
 from HNTumorSegLib.models.loading import load_networks, write_mean, write_model
-from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL
+from HNTumorSegLib.models.registry import DEFAULT_MODEL, FAST_MODEL, bundled_folder
 from HNTumorSegLib.networks import build_network
 from HNTumorSegLib.networks.mean import mean_network
-from HNTumorSegLib.phantom.family import CROSSED, FIRST, NODAL, VARIED
+from HNTumorSegLib.phantom.family import FIRST
 from HNTumorSegLib.progress import ProgressEvent
 from HNTumorSegLib.recipes import Recipe, get_recipe
 from HNTumorSegLib.training.card_figures import SHEET_FILE, Performance, measure_for_card
@@ -44,7 +44,6 @@ from HNTumorSegLib.training.held_out import PET_CT, HeldOut
 from HNTumorSegLib.training.held_out_workers import fill
 from HNTumorSegLib.training.loop import TrainingRun
 from HNTumorSegLib.training.phantom_cases import (
-    EVALUATION_SEED,
     FIRST_FAMILY,
     PhantomMix,
     read_case,
@@ -53,7 +52,6 @@ from HNTumorSegLib.training.phantom_cases import (
 from HNTumorSegLib.training.real_scans import check_folders
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLED = REPOSITORY / "HNTumorSegLib" / "models"
 VERSION = "0.11.0"
 
 ANATOMY_SOURCE = (
@@ -61,10 +59,6 @@ ANATOMY_SOURCE = (
     "held-out family"
 )
 """What ``--anatomy`` is meant to hold; the licence has to be named with weights trained on it."""
-
-TRAINED_ON = (FIRST, VARIED.name, NODAL.name, CROSSED.name)
-PATIENTS = ("first:600", "varied:1600", "nodal:600", "crossed:1000")
-"""What a training from nothing takes; new patients are added at the end, as those before keep their seeds."""
 
 CHANGES = (
     "0.11.0: two networks, trained on with larger patches of patients half of whom are made as finely as those of the "
@@ -119,20 +113,10 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     )
     if options.with_networks_of is not None:
         card = ModelCard.load(options.with_networks_of)
-        then += f" Beside them the {len(card.weights)} network(s) of {card.name} {card.version}."
+        then += f" Beside them the {card.n_networks} network(s) of {card.name} {card.version}."
     if options.start_from is None:
         return f"From random weights: {data}; {first}. Then on the same patients: {then}"
     return f"{ModelCard.load(options.start_from).training_data} Then: {data}; {then}"
-
-
-def patients(options: argparse.Namespace) -> list[tuple[str, range]]:
-    """The families and their seeds, which go on from one family to the next unless one says where it begins."""
-    found, next_seed = [], 0
-    for family, count, first in options.patients:
-        begin = next_seed if first is None else first
-        next_seed = begin + count
-        found.append((family, range(begin, next_seed)))
-    return found
 
 
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -149,6 +133,12 @@ def check_members(recipe: Recipe, options: argparse.Namespace) -> None:
             f"--out is '{options.out}' and --fast-out '{options.fast_out}'; give two folders in the same folder, as "
             "the one network is the mean of the ensemble's and read from there."
         )
+    for option, folder in (("--start-from", options.start_from), ("--with-networks-of", options.with_networks_of)):
+        if folder is not None and {folder.resolve(), ModelCard.load(folder).weights_folder(folder)} & {out, fast_out}:
+            raise ModelError(
+                f"{option} is '{folder}', whose weights this run would write over; going on later, it would take the "
+                f"new ones for the old. Copy '{out}' and '{fast_out}' elsewhere and give the copy."
+            )
     divisor = getattr(network, "divisor", 1)
     if options.member_patch is not None and any(side < 1 or side % divisor for side in options.member_patch):
         sides = " x ".join(map(str, options.member_patch))
@@ -292,89 +282,8 @@ def write_page(card: ModelCard, measured: Path) -> None:
     (folder / f"{card.name}.md").write_text(card_markdown(card, page_pictures(card.name)), encoding="utf-8")
 
 
-def family_and_count(text: str) -> tuple[str, int, int | None]:
-    """``varied:800`` or ``varied:800@20000`` as a family, how many patients of it, and the first one's seed."""
-    family, _, rest = text.partition(":")
-    count, at, first = rest.partition("@")
-    if family not in TRAINED_ON or not count.isdecimal() or not int(count) or (at and not first.isdecimal()):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not FAMILY:COUNT or FAMILY:COUNT@SEED with one of {', '.join(TRAINED_ON)}"
-        )
-    if int(first or 0) + int(count) > EVALUATION_SEED:
-        raise argparse.ArgumentTypeError(f"'{text}' has seeds from {EVALUATION_SEED} on, which are never trained on")
-    return family, int(count), int(first) if at else None
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a share from 0 to 1")
-    return value
-
-
-def parse_options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for cases and checkpoints (about 40 GB)")
-    parser.add_argument("--out", type=Path, default=BUNDLED / DEFAULT_MODEL, help="folder of the ensemble")
-    parser.add_argument("--fast-out", type=Path, default=BUNDLED / FAST_MODEL, help="folder of the one network")
-    parser.add_argument("--recipe", default="subpixel")
-    parser.add_argument("--members", type=int, default=2, help="networks of the ensemble")
-    parser.add_argument(
-        "--patients",
-        type=family_and_count,
-        nargs="+",
-        default=[family_and_count(text) for text in PATIENTS],
-        metavar="FAMILY:COUNT[@SEED]",
-        help="phantom patients to train on, seeds from 0 or SEED in this order (default: " + " ".join(PATIENTS) + ")",
-    )
-    parser.add_argument(
-        "--anatomy", type=Path, default=None, help="folder of organ label sets, for all families but the first"
-    )
-    parser.add_argument(
-        "--fine-share",
-        type=share,
-        default=0.0,
-        help="share of these patients, but for the first family's, made as finely as those of the measurement (in a "
-        "--work of its own: patients that are there are left alone)",
-    )
-    parser.add_argument("--steps", type=int, default=None, help="of the first network")
-    parser.add_argument("--learning-rate", type=float, default=None)
-    parser.add_argument("--member-steps", type=int, default=5000, help="of each member, going on from it")
-    parser.add_argument("--member-learning-rate", type=float, default=8e-4)
-    parser.add_argument(
-        "--member-patch",
-        type=int,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        help="voxels of the members' training patches, if not the recipe's",
-    )
-    parser.add_argument(
-        "--average-with-start",
-        action="store_true",
-        help="each member is the mean of its weights and those it went on from (Wortsman et al., CVPR 2022): for a "
-        "short training that helps in one respect and costs in another",
-    )
-    parser.add_argument("--start-from", type=Path, default=None, help="model folder in the first network's place")
-    parser.add_argument(
-        "--with-networks-of", type=Path, help="model folder whose networks join the members as they are"
-    )
-    parser.add_argument("--evaluate", type=int, default=20, help="held-out patients of the first family")
-    parser.add_argument("--evaluate-held-out", type=int, default=100, help="patients of the family 'held_out'")
-    parser.add_argument("--negatives", type=int, default=20, help="patients without tumour, for each field of view")
-    parser.add_argument("--sarcomas", type=Path, help="see scripts/check_real_scans.py")
-    parser.add_argument("--healthy", type=Path, help="see scripts/check_real_scans.py")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make and delineate phantoms")
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str] | None = None) -> int:
-    options = parse_options(argv)
+    options = parse_options(argv, __doc__.split("\n")[0])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     keep_freed_memory()
     check_folders(options.sarcomas, options.healthy)
@@ -392,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     write_models(options, recipe, networks, history, {})
     performance = measure_bundled(folders, options)
     for name, card in write_models(options, recipe, networks, history, performance).items():
-        if folders[name].resolve() == (BUNDLED / name).resolve():
+        if folders[name].resolve() == (bundled_folder() / name).resolve():
             write_page(card, options.work / "measured" / name)
     return 0
 

@@ -63,6 +63,11 @@ class ModelCard:
     engine_options: dict[str, Any] = field(default_factory=dict)
     mean_of: str = ""
 
+    @property
+    def n_networks(self) -> int:
+        """How many networks :func:`HNTumorSegLib.models.loading.load_networks` gives."""
+        return 1 if self.mean_of else len(self.weights)
+
     def weights_key(self) -> list[str]:
         """Equal for models whose networks are equal: what results are kept by."""
         return [weight.sha256.lower() for weight in self.weights] + (["mean"] if self.mean_of else [])

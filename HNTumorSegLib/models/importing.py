@@ -104,8 +104,6 @@ def _kind(folder: Path) -> str:
 def export_model(model: str | Path, target: Path) -> Path:
     """Write a model as a zip file that :func:`import_model` takes; raises :class:`OutputError` when it is there."""
     folder = resolve_model(model)
-    card = ModelCard.load(folder)
-    load_networks(folder)
     target = Path(target).expanduser()
     if target.suffix.lower() != ".zip":
         raise OutputError(f"'{target}' does not end in .zip; models are exported as zip files.")
@@ -113,15 +111,9 @@ def export_model(model: str | Path, target: Path) -> Path:
         raise OutputError(f"'{target}' is there already. Choose another name.")
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with (
-            tempfile.TemporaryDirectory() as alone,
-            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
-            place = folder
-            if card.mean_of:
-                place = Path(alone)
-                card = write_standing_alone(folder, place)
-            for name in (CARD_FILE, *(weight.file for weight in card.weights)):
+        with tempfile.TemporaryDirectory() as staged, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            place, names = _standing_alone(folder, Path(staged))
+            for name in names:
                 archive.write(place / name, f"{folder.name}/{name}")
         os.replace(part, target)
     except OSError as error:
@@ -129,6 +121,19 @@ def export_model(model: str | Path, target: Path) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _standing_alone(folder: Path, staged: Path) -> tuple[Path, list[str]]:
+    """Where the files of an own model lie that needs no other folder, and their names; all are verified.
+
+    That is ``folder``, or ``staged``, where a model that is the mean of another one's networks is written out.
+    """
+    card, place = ModelCard.load(folder), folder
+    if card.mean_of:
+        card, place = write_standing_alone(folder, staged), staged
+    else:
+        load_networks(folder)
+    return place, [CARD_FILE, *(weight.file for weight in card.weights)]
 
 
 def _converters() -> dict[str, Callable[[Path, Path, ImportOptions], str]]:
@@ -139,21 +144,19 @@ def _converters() -> dict[str, Callable[[Path, Path, ImportOptions], str]]:
 
 
 def _copy_own(folder: Path, staged: Path, options: ImportOptions) -> str:
-    """An own model as it is, or with the mean it stands for; files that its card does not name are refused."""
+    """An own model; files that its card does not name are refused."""
     card = ModelCard.load(folder)
-    load_networks(folder)
-    wanted = {CARD_FILE} if card.mean_of else {CARD_FILE, *(weight.file for weight in card.weights)}
+    wanted = {CARD_FILE, *(() if card.mean_of else (weight.file for weight in card.weights))}
     for path in sorted(folder.iterdir()):
         if path.name not in wanted and not _READABLE.fullmatch(path.name):
             raise ModelError(
                 f"The model folder holds '{path.name}', which its card does not name; it was not imported. Remove the "
                 "file if you know what it is."
             )
-    if card.mean_of:
-        write_standing_alone(folder, staged)
-        return card.name
-    for name in wanted:
-        shutil.copyfile(folder / name, staged / name)
+    place, names = _standing_alone(folder, staged)
+    if place != staged:
+        for name in names:
+            shutil.copyfile(place / name, staged / name)
     return card.name
 
 

@@ -137,7 +137,12 @@ def write_mean(folder: str | Path, of: str | Path, **differing: Any) -> ModelCar
 
 
 def write_standing_alone(folder: Path, target: Path) -> ModelCard:
-    """Write the model of ``folder`` to ``target`` so that it needs no other folder; raises as :func:`write_model`."""
+    """Write the model of ``folder`` to ``target`` so that it needs no other folder; returns the card it has there.
+
+    Raises:
+        ModelError: the model cannot be loaded (see :func:`load_networks`).
+        OutputError: ``target`` cannot be written.
+    """
     networks = load_networks(folder)
     card = ModelCard.load(folder)
     try:
