@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from HNTumorSegLib.errors import ModelError, OutputError
 from HNTumorSegLib.models.card import ModelCard
+from HNTumorSegLib.models.card_markdown import card_markdown
 from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.models.registry import list_models, resolve_model
 from HNTumorSegLib.networks import build_network
@@ -69,6 +70,16 @@ def test_networks_answer_as_before_saving(folder):
         assert not any(p.requires_grad for p in loaded.parameters())
         with torch.no_grad():
             assert torch.equal(loaded(x), original(x))
+
+
+def test_how_a_model_was_trained_is_told_step_by_step(tmp_path, folder):
+    steps = ("Forty patients, 9 steps.", "Ten others, 3 steps.")
+    write_model(tmp_path / "told", RECIPE, [tiny_network(0)], training_steps=steps, **WORDS)
+    card = ModelCard.load(tmp_path / "told")
+    assert card.training_steps == steps
+    page = card_markdown(card)
+    assert "## How it was trained\n1. Forty patients, 9 steps.\n2. Ten others, 3 steps.\n\n## Where" in page
+    assert "How it was trained" not in card_markdown(ModelCard.load(folder))
 
 
 def test_card_holds_hashes_and_the_recipe(folder):

@@ -25,9 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import train_default
 import train_default_options
 
+ANATOMY = ("--anatomy", "labels")
+
 
 def options(tmp_path, *more):
     return train_default_options.parse_options(["--work", str(tmp_path), "--workers", "1", *more], "a test")
+
+
+def steps(recipe, chosen):
+    return " ".join(train_default.training_record(recipe, chosen).steps)
 
 
 def test_patients_follow_each_other_by_family(tmp_path):
@@ -53,8 +59,8 @@ def test_some_patients_may_be_as_fine_as_those_that_models_are_measured_on(tmp_p
         same = case_of_patient(seed, make_patient(seed, field, economy=seed == 8, family="varied"), recipe)
         np.testing.assert_array_equal(read_case(tmp_path / "cases", seed).inputs, same.inputs)
     said = "; 50 % of all but the first family at full detail"
-    assert said in train_default.training_history(recipe, chosen)
-    assert "full detail" not in train_default.training_history(recipe, options(tmp_path))
+    assert said in steps(recipe, chosen)
+    assert "full detail" not in steps(recipe, options(tmp_path))
 
 
 @pytest.mark.parametrize("wrong", ["1.5", "-0.1", "half", "nan"])
@@ -72,7 +78,7 @@ def test_a_family_may_begin_at_a_seed_of_its_own(tmp_path):
     np.testing.assert_array_equal(
         run.cases(2).labels, case_of_patient(40, make_patient(40, economy=True), recipe).labels
     )
-    assert "1 of the family 'first' (seeds from 40)" in train_default.training_history(recipe, chosen)
+    assert "1 of the family 'first' (seeds from 40)" in steps(recipe, chosen)
 
 
 @pytest.mark.parametrize(("more", "expected"), [((), 3.0), (("--average-with-start",), 2.0)])
@@ -94,7 +100,7 @@ def test_members_may_be_averaged_with_what_they_went_on_from(tmp_path, monkeypat
         {expected},
     ]
     said = "the mean of its weights and those it went on from"
-    assert (said in train_default.training_history(get_recipe("subpixel"), chosen)) == bool(more)
+    assert (said in steps(get_recipe("subpixel"), chosen)) == bool(more)
 
 
 def folder_of(path, recipe, n_networks):
@@ -128,11 +134,12 @@ def test_networks_of_another_model_join_the_members(tmp_path, monkeypatch):
     default, fast = (ModelCard.load(tmp_path / name) for name in "ab")
     assert (default.name, fast.name, fast.mean_of) == ("default", "fast", "a")
     assert (default.performance, fast.performance) == (figures["default"], figures["fast"])
-    assert fast.training_data == f"{default.training_data} The mean of these networks' weights."
+    assert fast.training_data == default.training_data
+    assert fast.training_steps == (*default.training_steps, "The mean of these networks' weights.")
     assert "One network instead of the ensemble" in fast.intended_use
-    history = train_default.training_history(recipe, options(tmp_path, *more))
-    assert "patches of 96 x 112 x 112 voxels" in history
-    assert history.endswith("Beside them the 2 network(s) of other 3.1.")
+    last = default.training_steps[-1]
+    assert "patches of 96 x 112 x 112 voxels" in last
+    assert last.endswith("Beside them the 2 network(s) of other 3.1.")
 
 
 @pytest.mark.parametrize("patch", [("96", "112", "100"), ("0", "112", "112")])
@@ -163,7 +170,7 @@ def test_what_is_written_over_is_not_gone_on_from(tmp_path, option, name):
     chosen = options(tmp_path, *places, option, str(tmp_path / "copy" / name))
     train_default.check_members(get_recipe("subpixel"), chosen)
     counted = {"default": "the 2 network(s)", "fast": "the 1 network(s)"}[name]
-    said = train_default.training_history(get_recipe("subpixel"), chosen)
+    said = steps(get_recipe("subpixel"), chosen)
     assert (counted in said) == (option == "--with-networks-of")
 
 
@@ -180,12 +187,26 @@ def test_networks_of_another_kind_are_refused_before_training(tmp_path, kind):
 
 def test_the_card_names_them_in_their_order(tmp_path):
     recipe = get_recipe("subpixel")
-    usual = train_default.training_history(recipe, options(tmp_path))
+    usual = steps(recipe, options(tmp_path))
     families = [part.partition(":") for part in train_default_options.PATIENTS]
     places = [usual.index(f"{count} of the family '{family}'") for family, _, count in families[:3]]
     assert places == sorted(places)
-    assert "CC BY 4.0" not in usual
-    assert "CC BY 4.0" in train_default.training_history(recipe, options(tmp_path, "--anatomy", str(tmp_path)))
+
+
+def test_the_card_goes_on_from_that_of_the_model_it_started_from(tmp_path):
+    recipe = get_recipe("subpixel")
+    plain, anatomical = (train_default.training_record(recipe, options(tmp_path, *more)) for more in ((), ANATOMY))
+    assert "CC BY 4.0" not in plain.data
+    assert "CC BY 4.0" in anatomical.data
+    before = folder_of(tmp_path / "before", recipe, 1)
+    card = replace(ModelCard.load(before), training_data=anatomical.data, training_steps=("One.", "Two."))
+    card.save(before)
+    again = train_default.training_record(recipe, options(tmp_path, *ANATOMY, "--start-from", str(before)))
+    assert again.data == anatomical.data
+    assert again.steps[:2] == ("One.", "Two.")
+    assert len(again.steps) == 3
+    other = train_default.training_record(recipe, options(tmp_path, "--start-from", str(before)))
+    assert other.data == f"{anatomical.data} Then: {plain.data}"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import logging
 import shlex
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -95,17 +95,38 @@ def say(event: ProgressEvent) -> None:
         log.info("%s %3.0f %% %s", event.stage, 100 * event.fraction, event.message)
 
 
-def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
-    """What the networks were trained on and how; after what the model they started from says of itself."""
-    plan = recipe.training
-    anatomy = "" if options.anatomy is None else f"; the organs of all but the first family follow {ANATOMY_SOURCE}"
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What the card says the networks were shown, and how they were trained, a sentence a step."""
+
+    data: str
+    steps: tuple[str, ...] = ()
+
+
+def training_record(recipe: Recipe, options: argparse.Namespace) -> TrainingRecord:
+    """That of the members; it begins with that of the model they started from."""
+    data = "Synthetic patients of HNTumorSegLib.phantom, never a real one."
+    if options.anatomy is not None:
+        data += f" The organs of all but the first family follow {ANATOMY_SOURCE}."
     mix = ", ".join(
         f"{len(seeds)} of the family '{family}' (seeds from {seeds[0]})" for family, seeds in patients(options)
     )
     fine = f"; {100 * options.fine_share:g} % of all but the first family at full detail" if options.fine_share else ""
-    data = f"synthetic patients of HNTumorSegLib.phantom: {mix}{anatomy}{fine}; recipe {recipe.name}"
-    first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
-    then = (
+    shown = f"{mix}{fine}; recipe {recipe.name}"
+    members = members_in_words(options)
+    if options.start_from is None:
+        plan = recipe.training
+        first = f"one network, {plan['steps']} steps, learning rate {plan['learning_rate']:g}, seed {options.seed}"
+        return TrainingRecord(data, (f"From random weights: {shown}; {first}.", f"On the same patients: {members}"))
+    before = ModelCard.load(options.start_from)
+    if before.training_data != data:
+        data = f"{before.training_data} Then: {data}"
+    return TrainingRecord(data, (*before.training_steps, f"{shown}; {members}"))
+
+
+def members_in_words(options: argparse.Namespace) -> str:
+    """How the ensemble's networks came to be."""
+    words = (
         f"{options.members} network(s), each going on from there for {options.member_steps} steps, learning rate "
         f"{options.member_learning_rate:g}, seeds from {options.seed + 1}"
         + ("" if options.member_patch is None else f", patches of {' x '.join(map(str, options.member_patch))} voxels")
@@ -113,10 +134,8 @@ def training_history(recipe: Recipe, options: argparse.Namespace) -> str:
     )
     if options.with_networks_of is not None:
         card = ModelCard.load(options.with_networks_of)
-        then += f" Beside them the {card.n_networks} network(s) of {card.name} {card.version}."
-    if options.start_from is None:
-        return f"From random weights: {data}; {first}. Then on the same patients: {then}"
-    return f"{ModelCard.load(options.start_from).training_data} Then: {data}; {then}"
+        words += f" Beside them the {card.n_networks} network(s) of {card.name} {card.version}."
+    return words
 
 
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -171,7 +190,9 @@ def train_start(recipe: Recipe, options: argparse.Namespace, seeds: list[int]) -
         return options.start_from
     folder = options.work / "start"
     run = training_run(recipe, options, seeds, "start", options.seed, None)
-    write_bundled(folder, "start", recipe, [run.run(say)], "See the model that was trained on from it.", {})
+    write_bundled(
+        folder, "start", recipe, [run.run(say)], TrainingRecord("See the model that was trained on from it."), {}
+    )
     return folder
 
 
@@ -207,7 +228,12 @@ def training_run(
 
 
 def write_bundled(
-    folder: Path, name: str, recipe: Recipe, networks: list[nn.Module], history: str, performance: Performance
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    networks: list[nn.Module],
+    record: TrainingRecord,
+    performance: Performance,
 ) -> ModelCard:
     """Write the model folder; weights are stored in half precision, which changes no figure beyond rounding."""
     return write_model(
@@ -226,7 +252,8 @@ def write_bundled(
             "PET alone, less well than with a CT. Other tracers than FDG, children and patients after surgery are "
             "outside what it knows."
         ),
-        training_data=history,
+        training_data=record.data,
+        training_steps=record.steps,
         licence="Apache-2.0",
         performance=performance,
         changelog=CHANGES,
@@ -237,17 +264,17 @@ def write_models(
     options: argparse.Namespace,
     recipe: Recipe,
     networks: list[nn.Module],
-    history: str,
+    record: TrainingRecord,
     performance: dict[str, Performance],
 ) -> dict[str, ModelCard]:
     """Write both models' folders, with what was measured so far."""
-    default = write_bundled(options.out, DEFAULT_MODEL, recipe, networks, history, performance.get(DEFAULT_MODEL, {}))
+    default = write_bundled(options.out, DEFAULT_MODEL, recipe, networks, record, performance.get(DEFAULT_MODEL, {}))
     fast = write_mean(
         options.fast_out,
         options.out,
         name=FAST_MODEL,
         intended_use=f"{default.intended_use} One network instead of the ensemble of 'default': for a slow machine.",
-        training_data=f"{history} The mean of these networks' weights.",
+        training_steps=(*default.training_steps, "The mean of these networks' weights."),
         performance=performance.get(FAST_MODEL, {}),
         changelog=FAST_CHANGES,
     )
@@ -296,11 +323,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.with_networks_of is not None:
         networks += [network.to(options.device) for network in load_networks(options.with_networks_of)]
 
-    history = training_history(recipe, options)
+    record = training_record(recipe, options)
     folders = {DEFAULT_MODEL: options.out, FAST_MODEL: options.fast_out}
-    write_models(options, recipe, networks, history, {})
+    write_models(options, recipe, networks, record, {})
     performance = measure_bundled(folders, options)
-    for name, card in write_models(options, recipe, networks, history, performance).items():
+    for name, card in write_models(options, recipe, networks, record, performance).items():
         if folders[name].resolve() == (bundled_folder() / name).resolve():
             write_page(card, options.work / "measured" / name)
     return 0

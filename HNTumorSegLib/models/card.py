@@ -45,7 +45,8 @@ class ModelCard:
     ``engine`` says whose preprocessing and tiling the weights were trained for: this project's (``own``: the recipe
     holds it), nnU-Net's or a MONAI bundle's; for these ``engine_options`` holds it, and of the recipe only channels,
     classes and network are used. ``mean_of`` names a folder beside this model's: ``weights`` are then files there, and
-    the model is one network with their mean.
+    the model is one network with their mean. ``training_data`` says in a sentence or two what the networks were shown,
+    ``training_steps`` how they were trained, one sentence a step, first to last.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ModelCard:
     engine: str = OWN_ENGINE
     engine_options: dict[str, Any] = field(default_factory=dict)
     mean_of: str = ""
+    training_steps: tuple[str, ...] = ()
 
     @property
     def n_networks(self) -> int:
@@ -103,7 +105,7 @@ class ModelCard:
         fields = dict(data)
         fields["recipe"] = Recipe.from_dict(fields["recipe"])
         fields["weights"] = tuple(WeightFile(w["file"], w["sha256"]) for w in fields["weights"])
-        for key in ("classes", "changelog"):
+        for key in ("classes", "changelog", "training_steps"):
             if key in fields:
                 fields[key] = tuple(fields[key])
         if not isinstance(fields.get("mean_of", ""), str):
