@@ -52,7 +52,7 @@ from HNTumorSegLib.training.phantom_cases import (
 from HNTumorSegLib.training.real_scans import check_folders
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-VERSION = "0.11.0"
+VERSION = "0.12.0"
 
 ANATOMY_SOURCE = (
     "the organ label sets of Nikolov et al., J Med Internet Res 2021;23:e26151 (CC BY 4.0), without those kept for the "
@@ -61,6 +61,7 @@ ANATOMY_SOURCE = (
 """What ``--anatomy`` is meant to hold; the licence has to be named with weights trained on it."""
 
 CHANGES = (
+    "0.12.0: three more networks, trained on in the same way with other patients: five members.",
     "0.11.0: two networks, trained on with larger patches of patients half of whom are made as finely as those of the "
     "measurement; each is averaged with what it went on from, which real scans asked for.",
     "0.10.0: a third network, trained on with larger patches, which show more of what lies around a lesion.",
@@ -77,6 +78,7 @@ CHANGES = (
 )
 """Of the default model, for its card."""
 FAST_CHANGES = (
+    "0.12.0: as the default model.",
     "0.11.0: as the default model; its weights are the mean of the weights of that model's networks.",
     "0.10.0: as the default model.",
     "0.9.0: as the default model.",
