@@ -205,6 +205,8 @@ def test_the_card_goes_on_from_that_of_the_model_it_started_from(tmp_path):
     assert again.data == anatomical.data
     assert again.steps[:2] == ("One.", "Two.")
     assert len(again.steps) == 3
+    joined = steps(recipe, options(tmp_path, "--with-networks-of", str(before)))
+    assert joined.endswith("Beside them the 1 network(s) of other 3.1. The last step of these: Two.")
     other = train_default.training_record(recipe, options(tmp_path, "--start-from", str(before)))
     assert other.data == f"{anatomical.data} Then: {plain.data}"
 

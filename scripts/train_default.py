@@ -137,6 +137,8 @@ def members_in_words(options: argparse.Namespace) -> str:
     if options.with_networks_of is not None:
         card = ModelCard.load(options.with_networks_of)
         words += f" Beside them the {card.n_networks} network(s) of {card.name} {card.version}."
+        if card.training_steps:
+            words += f" The last step of these: {card.training_steps[-1]}"
     return words
 
 
