@@ -123,7 +123,7 @@ def print_card(console: Console, card: ModelCard, folder: Path) -> None:
         "Intended use": card.intended_use,
         "Limitations": card.limitations,
         "Training data": card.training_data,
-        "Training": " ".join(f"{n}. {step}" for n, step in enumerate(card.training_steps, 1)),
+        "Training": " ".join(card.numbered_steps()),
         "Licence": card.licence,
         **{
             f"Measured on {data}": ", ".join(f"{name} {words}" for name, words in figures_in_words(figures).items())

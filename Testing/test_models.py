@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
 from HNTumorSegLib.errors import ModelError, OutputError
@@ -15,6 +17,7 @@ from HNTumorSegLib.models.card_markdown import card_markdown
 from HNTumorSegLib.models.loading import load_networks, write_model
 from HNTumorSegLib.models.registry import list_models, resolve_model
 from HNTumorSegLib.networks import build_network
+from HNTumorSegLib.printout import print_card
 from HNTumorSegLib.recipes.recipe import CT, PET, Channel, Recipe
 
 RECIPE = Recipe(
@@ -79,6 +82,9 @@ def test_how_a_model_was_trained_is_told_step_by_step(tmp_path, folder):
     assert card.training_steps == steps
     page = card_markdown(card)
     assert "## How it was trained\n1. Forty patients, 9 steps.\n2. Ten others, 3 steps.\n\n## Where" in page
+    console = Console(file=io.StringIO(), width=200)
+    print_card(console, card, tmp_path / "told")
+    assert "\nTraining: 1. Forty patients, 9 steps. 2. Ten others, 3 steps.\n" in console.file.getvalue()
     assert "How it was trained" not in card_markdown(ModelCard.load(folder))
 
 

@@ -70,6 +70,10 @@ class ModelCard:
         """How many networks :func:`HNTumorSegLib.models.loading.load_networks` gives."""
         return 1 if self.mean_of else len(self.weights)
 
+    def numbered_steps(self) -> list[str]:
+        """:attr:`training_steps` as they are shown to people: ``1. ...``."""
+        return [f"{number}. {step}" for number, step in enumerate(self.training_steps, 1)]
+
     def weights_key(self) -> list[str]:
         """Equal for models whose networks are equal: what results are kept by."""
         return [weight.sha256.lower() for weight in self.weights] + (["mean"] if self.mean_of else [])

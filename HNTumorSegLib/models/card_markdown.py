@@ -51,11 +51,7 @@ def card_markdown(card: ModelCard, pictures: dict[str, str] | None = None) -> st
         *([f"| network | one, with the mean of the weights of `{card.mean_of}` |"] if card.mean_of else []),
         *[f"| weights | {w.file}, SHA-256 {w.sha256} |" for w in card.weights],
         "",
-        *(
-            ["## How it was trained", *[f"{n}. {step}" for n, step in enumerate(card.training_steps, 1)], ""]
-            if card.training_steps
-            else []
-        ),
+        *(["## How it was trained", *card.numbered_steps(), ""] if card.training_steps else []),
         "## Where it differs from the publication",
         *[f"- {sentence}" for sentence in recipe.deviations],
         "",
